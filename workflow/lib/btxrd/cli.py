@@ -1,0 +1,165 @@
+"""The one command line: `btxrd <command>`. Libraries are imported by the command that needs them, so help is fast."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from btxrd import __version__
+from btxrd.config import Config, load_config
+from btxrd.errors import UserError
+from btxrd.paths import (
+    CASE_NAMES,
+    CASES,
+    METADATA,
+    archive_record,
+    cache_array,
+    cache_index,
+    pretrained_weights,
+    raw_folder,
+    result,
+    split_summary,
+    split_tables,
+)
+
+log = logging.getLogger("btxrd")
+
+
+def download(config: Config, threads: int) -> None:
+    """fetch and check the archive, or check the one that is there"""
+    from btxrd.data.archive import download
+
+    download(config["data"]["archive"], config["data"]["sha256"], archive_record(config))
+
+
+def extract(config: Config, threads: int) -> None:
+    """unpack the archive"""
+    from btxrd.data.archive import extract
+
+    extract(config["data"]["archive"], raw_folder(config))
+
+
+def phantom(config: Config, threads: int) -> None:
+    """draw synthetic films in the layout of BTXRD"""
+    from btxrd.data.phantom import make_phantoms
+
+    wanted = config["data"]["phantom"]
+    make_phantoms(raw_folder(config), wanted["images"], wanted["long_side"], config["seed"], threads)
+
+
+def table(config: Config, threads: int) -> None:
+    """check dataset.xlsx and every image, write metadata.csv"""
+    from btxrd.data.table import make_table
+
+    expected = None if config["data"]["source"] == "phantom" else config["data"]["expected_counts"]
+    make_table(raw_folder(config), METADATA, expected, threads)
+
+
+def cache(config: Config, threads: int) -> None:
+    """decode every film once into one memory-mapped file"""
+    from btxrd.data.cache import build_cache
+
+    data = config["data"]
+    build_cache(METADATA, data["image_size"], data["resize"], cache_array(config), cache_index(config), threads)
+
+
+def cases(config: Config, threads: int) -> None:
+    """read from the original names which images are one case"""
+    from btxrd.data.cases import make_cases
+
+    phantoms = config["data"]["source"] == "phantom"
+    names = [str(raw_folder(config) / "case_names.xlsx")] if phantoms else config["data"]["case_names"]
+    make_cases(METADATA, names, CASE_NAMES, CASES)
+
+
+def split(config: Config, threads: int) -> None:
+    """deal the cases out to train, val and test"""
+    from btxrd.data.splits import make_split
+
+    name = config["training"]["split_strategy"]
+    make_split(name, METADATA, CASES, config["seed"], split_tables(config, name), split_summary(config, name))
+
+
+def weights(config: Config, threads: int) -> None:
+    """fetch and check the ImageNet weights"""
+    from btxrd.models.weights import fetch_weights
+
+    target = pretrained_weights(config)
+    if target is None:
+        log.info("model.pretrained is false: no weights are needed")
+    else:
+        fetch_weights(config["model"]["backbone"], target)
+
+
+def train(config: Config, threads: int) -> None:
+    """train on one split; best and final checkpoint, log and curves"""
+    # Before torch is imported: its thread pools read these once.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    from btxrd.training.run import run_training
+
+    run_training(config, threads)
+
+
+def plot(config: Config, threads: int) -> None:
+    """draw the loss and recall curves of a split from its log"""
+    from btxrd.plots import draw_curves
+
+    name = config["training"]["split_strategy"]
+    draw_curves(
+        result(config, name, "training_log.csv"),
+        result(config, name, "loss_curve.png"),
+        result(config, name, "recall_curve.png"),
+        split=name,
+        source=config["data"]["source"],
+    )
+
+
+COMMANDS: Sequence[Callable[[Config, int], None]] = (
+    download, extract, phantom, table, cache, cases, split, weights, train, plot,
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 1 with one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    from btxrd.progress import set_up_logging
+
+    set_up_logging(options.log)
+    try:
+        config = load_config(options.config, options.override)
+        options.run(config, options.threads)
+    except UserError as error:
+        log.error("btxrd %s: %s", options.command, error)
+        return 1
+    except OSError as error:
+        log.error("btxrd %s: %s: %s.", options.command, error.filename or "a file", error.strerror or error)
+        return 1
+    except KeyboardInterrupt:
+        log.error("btxrd %s: stopped from the keyboard", options.command)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="btxrd", description="Bone-tumour classification on BTXRD, stage by stage. Research only, not for clinical use."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for command in COMMANDS:
+        about = command.__doc__
+        sub = commands.add_parser(command.__name__, help=about, description=about)
+        sub.add_argument(
+            "--config", nargs="+", type=str, default=[], metavar="FILE",
+            help="YAML files, a later one over an earlier one, or JSON text; defaults fill the rest",
+        )  # fmt: skip
+        sub.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10")
+        sub.add_argument(
+            "--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)"
+        )
+        sub.add_argument("--log", type=Path, help="write the log lines to this file, too")
+        sub.set_defaults(run=command)
+    return parser

@@ -1,0 +1,187 @@
+"""The configuration: read, merged, filled with defaults and checked against the schema, all problems at once."""
+
+import copy
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from btxrd.errors import UserError, raise_all
+
+SCHEMA_FILE = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+ALIASES = {"center": "center_holdout"}
+Config = dict[str, Any]
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of the configuration."""
+    return yaml.safe_load(SCHEMA_FILE.read_text())
+
+
+def load_config(sources: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
+    """Return the complete configuration.
+
+    `sources` are YAML files, or JSON texts that start with `{`; each names only what it changes. `overrides`
+    are `dotted.key=value` with YAML values. Raises UserError with every problem found.
+    """
+    given: Config = {}
+    for source in sources:
+        given = merged(given, _read(source))
+    for override in overrides:
+        given = merged(given, _parse_override(override))
+    return complete(given)
+
+
+def complete(given: Mapping[str, Any]) -> Config:
+    """Fill `given` with the schema's defaults and check it; raises UserError with every problem found."""
+    config = merged(defaults(), _with_numbers(dict(given), schema()))
+    validator = Draft202012Validator(schema())
+    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path])
+    problems = [problem for error in errors for problem in _sentences(error)]
+    training = config["training"]
+    if not problems and training["warmup_epochs"] >= training["epochs"]:
+        problems.append("training.warmup_epochs must be less than training.epochs.")
+    raise_all(problems, "configuration")
+    training["split_strategy"] = ALIASES.get(training["split_strategy"], training["split_strategy"])
+    return config
+
+
+def defaults() -> Config:
+    """The configuration of a person who changes nothing."""
+    return _defaults_of(schema())
+
+
+def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Config:
+    """A deep copy of `base` with the values of `overlay` laid over it, mapping by mapping."""
+    result = copy.deepcopy(dict(base))
+    for key, value in overlay.items():
+        both_mappings = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both_mappings else copy.deepcopy(value)
+    return result
+
+
+def difference(config: Mapping[str, Any], base: Mapping[str, Any]) -> Config:
+    """What an overlay must name to turn `base` into `config`."""
+    result: Config = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
+            value = difference(value, base[key])
+            if not value:
+                continue
+        elif value == base.get(key):
+            continue
+        result[key] = value
+    return result
+
+
+def pick(config: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The named dotted keys of `config` as one canonical JSON text, the same for any order of the YAML."""
+    return json.dumps({key: _get(config, key) for key in keys}, sort_keys=True)
+
+
+def _get(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def _read(source: str | Path) -> Config:
+    text = str(source)
+    inline = text.lstrip().startswith("{")
+    name = "the configuration on the command line" if inline else text
+    if not inline:
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{name}: cannot be read ({error.strerror}); name a YAML file.") from None
+    return _mapping_from_yaml(text, name)
+
+
+def _parse_override(override: str) -> Config:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--override {override}: write it as section.key=value, e.g. training.epochs=10.")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--override {override}: the value is not YAML.") from None
+    for part in reversed(key.split(".")):
+        parsed = {part: parsed}
+    return parsed
+
+
+def _mapping_from_yaml(text: str, name: str) -> Config:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        raise UserError(f"{name}{where}: not valid YAML ({getattr(error, 'problem', error)}).") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{name}: expected sections and keys, found {type(content).__name__}.")
+    return content
+
+
+def _defaults_of(node: Mapping[str, Any]) -> Any:
+    if "default" in node:
+        return copy.deepcopy(node["default"])
+    return {key: _defaults_of(child) for key, child in node["properties"].items()}
+
+
+def _with_numbers(value: Any, node: Mapping[str, Any]) -> Any:
+    """Turn texts such as `3e-4`, which YAML does not take for a number, into one where a number is due."""
+    if isinstance(value, Mapping):
+        children = node.get("properties", {})
+        return {key: _with_numbers(item, children.get(key, {})) for key, item in value.items()}
+    if isinstance(value, str) and "number" in node.get("type", ()):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    where = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        for key in sorted(set(map(str, error.instance)) - set(known)):
+            name = f"{where}.{key}" if where else key
+            yield f"{name} is unknown; {_nearest(key, known)}"
+    elif error.validator == "anyOf":
+        yield f"{where}: {error.instance!r} is neither a file nor an address with its sha256."
+    elif error.validator == "enum":
+        yield f"{where} is {error.instance!r}; it must be one of {', '.join(map(str, error.validator_value))}."
+    elif error.validator == "required":
+        yield f"{where}: {error.message}."
+    else:
+        yield f"{where} is {error.instance!r}; it must {_requirement(error)}."
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}."
+
+
+def _requirement(error: ValidationError) -> str:
+    value = error.validator_value
+    words = {
+        "type": lambda: "be of type " + (" or ".join(value) if isinstance(value, list) else value),
+        "minimum": lambda: f"be at least {value}",
+        "exclusiveMinimum": lambda: f"be greater than {value}",
+        "maximum": lambda: f"be at most {value}",
+        "exclusiveMaximum": lambda: f"be less than {value}",
+        "const": lambda: f"be {value}",
+        "minLength": lambda: "not be empty",
+        "minItems": lambda: f"have {value} entries",
+        "maxItems": lambda: f"have {value} entries",
+        "pattern": lambda: f"match {value}",
+    }
+    return words[error.validator]() if error.validator in words else f"satisfy: {error.message}"

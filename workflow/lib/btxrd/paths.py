@@ -1,0 +1,69 @@
+"""Where every file of the workflow lies, relative to the working directory: the one place that knows."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from btxrd import PARTITIONS
+
+METADATA = Path("resources/metadata.csv")
+CASES = Path("resources/cases.csv")
+PHANTOMS = Path("resources/phantom")
+CASE_NAMES = Path("resources/case_names")
+WEIGHTS = Path("resources/weights")
+
+
+def raw_folder(config: Mapping[str, Any]) -> Path:
+    """The folder in BTXRD's layout: dataset.xlsx, images/, Annotations/."""
+    data = config["data"]
+    return PHANTOMS if data["source"] == "phantom" else Path(data["raw_dir"])
+
+
+def archive_record(config: Mapping[str, Any]) -> Path:
+    """What is known of the checked archive: path, size, hash."""
+    return Path(config["data"]["raw_dir"]) / "archive.json"
+
+
+def cache_index(config: Mapping[str, Any]) -> Path:
+    """The index of the decoded images; the images lie beside it, as `.npy`."""
+    data = config["data"]
+    return Path(f"resources/cache/gray_{data['image_size']}_{data['resize']}.json")
+
+
+def cache_array(config: Mapping[str, Any]) -> Path:
+    """The decoded images: uint8, shape (images, size, size), memory-mapped."""
+    return cache_index(config).with_suffix(".npy")
+
+
+def split_tables(config: Mapping[str, Any], split: str) -> dict[str, Path]:
+    """The table of each partition of a split."""
+    folder = Path(config["data"]["splits_dir"])
+    return {partition: folder / f"{split}_{partition}.csv" for partition in PARTITIONS}
+
+
+def split_summary(config: Mapping[str, Any], split: str) -> Path:
+    """Counts and leakage of a split."""
+    return Path(config["data"]["splits_dir"]) / f"{split}.json"
+
+
+def pretrained_weights(config: Mapping[str, Any]) -> Path | None:
+    """The file of ImageNet weights that training starts from; None if it starts from nothing."""
+    model = config["model"]
+    if not model["pretrained"]:
+        return None
+    return Path(model["weights"] or WEIGHTS / f"{model['backbone']}.bin")
+
+
+def checkpoint(config: Mapping[str, Any], split: str, which: str) -> Path:
+    """The `best` or `final` checkpoint of a split."""
+    return Path(config["paths"]["checkpoints_dir"]) / f"{which}_{split}.pt"
+
+
+def state_folder(config: Mapping[str, Any], split: str) -> Path:
+    """What a running training keeps: rows so far, best weights so far, live curves; gone after success."""
+    return Path(config["paths"]["checkpoints_dir"]) / ".state" / split
+
+
+def result(config: Mapping[str, Any], split: str, name: str) -> Path:
+    """A file that a reader of a split's results looks at."""
+    return Path(config["paths"]["results_dir"]) / split / name

@@ -1,0 +1,45 @@
+"""What a waiting person sees: log lines, progress bars, and work spread over processes."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+log = logging.getLogger("btxrd")
+
+
+def set_up_logging(log_file: str | Path | None) -> None:
+    """Send log lines to stderr and, if named, to `log_file`, written anew."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if log_file:
+        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, mode="w", encoding="utf-8"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+
+
+def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
+    """A progress bar on stderr, silent where stderr is no terminal, gone when it is done."""
+    return tqdm(items, disable=None, leave=False, dynamic_ncols=True, mininterval=0.5, **options)
+
+
+def parallel_map(
+    work: Callable[[Any], Any], items: Sequence[Any], processes: int, description: str, unit: str = "image"
+) -> Iterator[Any]:
+    """Yield `work(item)` for each item in order, over `processes` processes, with a progress bar.
+
+    One process works in place. Fresh processes (`spawn` by a server) inherit no lock and no thread.
+    """
+    bar = dict(total=len(items), desc=description, unit=unit)
+    with logging_redirect_tqdm():
+        if processes <= 1 or len(items) < 64:  # starting processes costs more than so few items
+            yield from progress(map(work, items), **bar)
+            return
+        chunk = max(1, min(64, len(items) // (4 * processes)))
+        with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as pool:
+            yield from progress(pool.map(work, items, chunksize=chunk), **bar)
