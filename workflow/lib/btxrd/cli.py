@@ -3,12 +3,12 @@
 import argparse
 import logging
 import os
-import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from btxrd import __version__
-from btxrd.config import Config, load_config
+from btxrd.config import Config, load_config, merged
 from btxrd.errors import UserError
 from btxrd.paths import (
     CASE_NAMES,
@@ -25,47 +25,49 @@ from btxrd.paths import (
 )
 
 log = logging.getLogger("btxrd")
+Options = argparse.Namespace
 
 
-def download(config: Config, threads: int) -> None:
+def download(config: Config, options: Options) -> None:
     """fetch and check the archive, or check the one that is there"""
     from btxrd.data.archive import download
 
     download(config["data"]["archive"], config["data"]["sha256"], archive_record(config))
 
 
-def extract(config: Config, threads: int) -> None:
+def extract(config: Config, options: Options) -> None:
     """unpack the archive"""
     from btxrd.data.archive import extract
 
     extract(config["data"]["archive"], raw_folder(config))
 
 
-def phantom(config: Config, threads: int) -> None:
+def phantom(config: Config, options: Options) -> None:
     """draw synthetic films in the layout of BTXRD"""
     from btxrd.data.phantom import make_phantoms
 
     wanted = config["data"]["phantom"]
-    make_phantoms(raw_folder(config), wanted["images"], wanted["long_side"], config["seed"], threads)
+    make_phantoms(raw_folder(config), wanted["images"], wanted["long_side"], config["seed"], options.threads)
 
 
-def table(config: Config, threads: int) -> None:
+def table(config: Config, options: Options) -> None:
     """check dataset.xlsx and every image, write metadata.csv"""
     from btxrd.data.table import make_table
 
     expected = None if config["data"]["source"] == "phantom" else config["data"]["expected_counts"]
-    make_table(raw_folder(config), METADATA, expected, threads)
+    make_table(raw_folder(config), METADATA, expected, options.threads)
 
 
-def cache(config: Config, threads: int) -> None:
+def cache(config: Config, options: Options) -> None:
     """decode every film once into one memory-mapped file"""
     from btxrd.data.cache import build_cache
 
     data = config["data"]
-    build_cache(METADATA, data["image_size"], data["resize"], cache_array(config), cache_index(config), threads)
+    array, index = cache_array(config), cache_index(config)
+    build_cache(METADATA, data["image_size"], data["resize"], array, index, options.threads)
 
 
-def cases(config: Config, threads: int) -> None:
+def cases(config: Config, options: Options) -> None:
     """read from the original names which images are one case"""
     from btxrd.data.cases import make_cases
 
@@ -74,7 +76,7 @@ def cases(config: Config, threads: int) -> None:
     make_cases(METADATA, names, CASE_NAMES, CASES)
 
 
-def split(config: Config, threads: int) -> None:
+def split(config: Config, options: Options) -> None:
     """deal the cases out to train, val and test"""
     from btxrd.data.splits import make_split
 
@@ -82,7 +84,7 @@ def split(config: Config, threads: int) -> None:
     make_split(name, METADATA, CASES, config["seed"], split_tables(config, name), split_summary(config, name))
 
 
-def weights(config: Config, threads: int) -> None:
+def weights(config: Config, options: Options) -> None:
     """fetch and check the ImageNet weights"""
     from btxrd.models.weights import fetch_weights
 
@@ -93,17 +95,19 @@ def weights(config: Config, threads: int) -> None:
         fetch_weights(config["model"]["backbone"], target)
 
 
-def train(config: Config, threads: int) -> None:
+def train(config: Config, options: Options) -> None:
     """train on one split; best and final checkpoint, log and curves"""
     # Before torch is imported: its thread pools read these once.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(threads)
+        os.environ[variable] = str(options.threads)
     from btxrd.training.run import run_training
 
-    run_training(config, threads)
+    if options.gpus == 0:
+        config = merged(config, {"device": "cpu"})
+    run_training(config, options.threads)
 
 
-def plot(config: Config, threads: int) -> None:
+def plot(config: Config, options: Options) -> None:
     """draw the loss and recall curves of a split from its log"""
     from btxrd.plots import draw_curves
 
@@ -117,7 +121,7 @@ def plot(config: Config, threads: int) -> None:
     )
 
 
-COMMANDS: Sequence[Callable[[Config, int], None]] = (
+COMMANDS: Sequence[Callable[[Config, Options], None]] = (
     download, extract, phantom, table, cache, cases, split, weights, train, plot,
 )  # fmt: skip
 
@@ -125,12 +129,12 @@ COMMANDS: Sequence[Callable[[Config, int], None]] = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 1 with one sentence on stderr."""
     options = _parser().parse_args(arguments)
-    from btxrd.progress import set_up_logging
+    from btxrd.progress import log_to_file_only, set_up_logging
 
     set_up_logging(options.log)
     try:
         config = load_config(options.config, options.override)
-        options.run(config, options.threads)
+        options.run(config, options)
     except UserError as error:
         log.error("btxrd %s: %s", options.command, error)
         return 1
@@ -140,12 +144,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("btxrd %s: stopped from the keyboard", options.command)
         return 130
+    except Exception as error:  # a mistake of ours: a sentence for the terminal, the traceback for the log
+        log.error("btxrd %s: internal error: %s: %s", options.command, type(error).__name__, error)
+        log_to_file_only("".join(traceback.format_exception(error)))
+        return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="btxrd", description="Bone-tumour classification on BTXRD, stage by stage. Research only, not for clinical use."
+        prog="btxrd",
+        description="Bone-tumour classification on BTXRD, stage by stage. Research only, not for clinical use.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -157,9 +166,8 @@ def _parser() -> argparse.ArgumentParser:
             help="YAML files, a later one over an earlier one, or JSON text; defaults fill the rest",
         )  # fmt: skip
         sub.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10")
-        sub.add_argument(
-            "--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)"
-        )
+        sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
         sub.add_argument("--log", type=Path, help="write the log lines to this file, too")
         sub.set_defaults(run=command)
+    commands.choices["train"].add_argument("--gpus", type=int, default=1, help="0 keeps to the CPU")
     return parser

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,24 @@ log = logging.getLogger("btxrd")
 
 def set_up_logging(log_file: str | Path | None) -> None:
     """Send log lines to stderr and, if named, to `log_file`, written anew."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    log.setLevel(logging.INFO)
+    log.handlers = [logging.StreamHandler(sys.stderr)]
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, mode="w", encoding="utf-8"))
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+        log.addHandler(logging.FileHandler(log_file, mode="w", encoding="utf-8"))
+
+
+def log_to_file_only(message: str) -> None:
+    """Write a long message to the log file; to stderr only if there is no file."""
+    files = [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None)
+    for handler in files or log.handlers:
+        handler.handle(record)
+
+
+def lines_above_bars() -> AbstractContextManager[None]:
+    """While this lasts, log lines are printed above a progress bar in place of through it."""
+    return logging_redirect_tqdm(loggers=[log])
 
 
 def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
@@ -35,8 +49,8 @@ def parallel_map(
 
     One process works in place. Fresh processes (`spawn` by a server) inherit no lock and no thread.
     """
-    bar = dict(total=len(items), desc=description, unit=unit)
-    with logging_redirect_tqdm():
+    bar = {"total": len(items), "desc": description, "unit": unit}
+    with lines_above_bars():
         if processes <= 1 or len(items) < 64:  # starting processes costs more than so few items
             yield from progress(map(work, items), **bar)
             return

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from btxrd import CLASSES
 from btxrd.data import phantom_drawing as drawing
 from btxrd.data.archive import ANNOTATIONS, IMAGES, TABLE, put_layout_in_place
 from btxrd.data.cases import NAME_COLUMNS
@@ -116,7 +115,9 @@ def _draw_case(plan: CasePlan, folder: Path, long_side: int, seed: int) -> list[
     rows = []
     for position, image_id in enumerate(plan.image_ids):
         view = str(views[position])
-        film = drawing.draw_film(anatomy, view, plan.center, long_side, np.random.default_rng([seed, 2, plan.number, position]))
+        film = drawing.draw_film(
+            anatomy, view, plan.center, long_side, np.random.default_rng([seed, 2, plan.number, position])
+        )
         name = image_id + (".jpg" if (plan.label, plan.center) == ("Normal", 3) else ".jpeg")
         _save_film(folder / IMAGES / name, film.image, drawing.LOOKS[plan.center])
         row = _row(plan, anatomy, view) | person | {"image_id": f"{image_id}.jpeg"}

@@ -32,7 +32,7 @@ class Bone:
         """Half width and cortex thickness at heights u; 0 beyond the ends."""
         end = self.bottom if self.joint > 0 else self.top
         inside = self.joint * (end - u)  # distance from the joint surface
-        flare = np.exp(-((np.clip(inside - 0.03, 0, None) / 0.11) ** 2))
+        flare = np.exp(-((np.clip(inside - 0.25 * self.head, 0, None) / (0.9 * self.head)) ** 2))
         width = self.shaft + (self.head - self.shaft) * flare
         to_edge = np.minimum(u - self.top, self.bottom - u)
         cap = np.clip(to_edge / (0.45 * self.head), 0, 1)  # both ends are round
@@ -85,9 +85,18 @@ class Look:
 
 
 LOOKS = {
-    1: Look((90, 120), (0.62, 0.85), (0.95, 1.15), (0.95, 1.1), (0.0, 0.04), (0.010, 0.022), (0.4, 0.7), 0.15, "plate", False, 92),
-    2: Look((70, 125), (0.5, 1.0), (0.6, 1.4), (0.75, 1.5), (0.0, 0.18), (0.012, 0.05), (0.5, 1.4), 0.45, "letter", True, 75, 14.0),
-    3: Look((60, 100), (0.6, 1.05), (0.55, 0.95), (1.0, 1.7), (0.10, 0.26), (0.025, 0.07), (0.9, 1.8), 0.6, "ring", True, 60, 14.0),
+    1: Look(
+        height=(90, 120), aspect=(0.7, 0.95), exposure=(0.95, 1.15), gamma=(0.95, 1.1), veil=(0.0, 0.04),
+        noise=(0.010, 0.022), blur=(0.4, 0.7), collimated=0.15, marker="plate", color=False, quality=92,
+    ),
+    2: Look(
+        height=(70, 125), aspect=(0.6, 1.1), exposure=(0.6, 1.4), gamma=(0.75, 1.5), veil=(0.0, 0.18),
+        noise=(0.012, 0.05), blur=(0.5, 1.4), collimated=0.45, marker="letter", color=True, quality=75, tilt=14.0,
+    ),
+    3: Look(
+        height=(60, 100), aspect=(0.65, 1.1), exposure=(0.55, 0.95), gamma=(1.0, 1.7), veil=(0.10, 0.26),
+        noise=(0.025, 0.07), blur=(0.9, 1.8), collimated=0.6, marker="ring", color=True, quality=60, tilt=14.0,
+    ),
 }  # fmt: skip
 
 
@@ -128,7 +137,7 @@ def draw_anatomy(rng: np.random.Generator, label: str) -> Anatomy:
     widest = max(abs(bone.offset) + bone.head for bone in bones)
     return Anatomy(
         bones=bones,
-        soft=widest * rng.uniform(1.35, 1.9),
+        soft=widest * rng.uniform(1.25, 1.6),
         mirrored=bool(rng.random() < 0.5),
         bend=rng.uniform(-0.03, 0.03),
         lesion=lesion,
@@ -137,7 +146,7 @@ def draw_anatomy(rng: np.random.Generator, label: str) -> Anatomy:
 
 
 def _bones(rng: np.random.Generator, template: str) -> tuple[Bone, ...]:
-    size, joint = rng.uniform(0.85, 1.15), rng.uniform(0.45, 0.62)
+    size, joint = rng.uniform(1.4, 1.8), rng.uniform(0.42, 0.58)
     gap = 0.012 * size
 
     def bone(site: str, offset: float, shaft: float, head: float, above: bool) -> Bone:
@@ -156,7 +165,8 @@ def _bones(rng: np.random.Generator, template: str) -> tuple[Bone, ...]:
             for x in (-0.09, -0.03, 0.03, 0.09)
         )
         return bone("radius", -0.05, 0.036, 0.075, True), bone("ulna", 0.065, 0.028, 0.040, True), *hand
-    return bone("humerus", 0, 0.05, 0.11, True), bone("radius", 0.06, 0.028, 0.05, False), bone("ulna", -0.05, 0.032, 0.058, False)  # fmt: skip
+    forearm = bone("radius", 0.06, 0.028, 0.05, False), bone("ulna", -0.05, 0.032, 0.058, False)
+    return bone("humerus", 0, 0.05, 0.11, True), *forearm
 
 
 def _lesion(rng: np.random.Generator, label: str, bones: tuple[Bone, ...]) -> Lesion:
@@ -166,10 +176,10 @@ def _lesion(rng: np.random.Generator, label: str, bones: tuple[Bone, ...]) -> Le
     malignant = label == "Malignant"
     kind = "sarcoma" if malignant else str(rng.choice(["stalk", "cyst", "matrix"], p=[0.5, 0.35, 0.15]))
     end = bone.bottom if bone.joint > 0 else bone.top
-    distance = rng.uniform(0.09, 0.20)  # metaphysis
+    distance = bone.head * rng.uniform(0.8, 1.5)  # metaphysis
     width = 0.5 * (bone.head + bone.shaft)
-    scale = {"stalk": (0.8, 1.1), "cyst": (0.65, 0.95), "matrix": (0.6, 0.9), "sarcoma": (1.3, 1.9)}[kind]
-    radius = float(np.clip(width * rng.uniform(*scale), 0.038 if not malignant else 0.085, 0.16))
+    scale = {"stalk": (0.8, 1.1), "cyst": (0.75, 1.0), "matrix": (0.7, 1.0), "sarcoma": (1.2, 1.7)}[kind]
+    radius = float(np.clip(width * rng.uniform(*scale), 0.15 if malignant else 0.085, 0.24))
     return Lesion(
         kind, index, float(np.clip(end - bone.joint * distance, 0.12, 0.88)), radius,
         int(rng.choice([-1, 1])), rng.uniform(-0.5, 0.5), int(rng.integers(2**31)),
@@ -218,9 +228,7 @@ def _add_bone(canvas: _Canvas, bone: Bone, bow: np.ndarray, anatomy: Anatomy, in
     """Add one bone and, if it carries the lesion, the lesion."""
     reach = bone.head * 1.05 + abs(anatomy.bend)
     middle = canvas.attenuation.shape[1] / 2 + bone.offset * canvas.height
-    columns = slice(
-        max(0, int(middle - reach * canvas.height)), max(1, int(middle + reach * canvas.height) + 2)
-    )
+    columns = slice(max(0, int(middle - reach * canvas.height)), max(1, int(middle + reach * canvas.height) + 2))
     across = canvas.x[:, columns] - bow - bone.offset
     width, cortex = bone.profile(canvas.u[:, 0])
     width, inner = width[:, None], (width - cortex)[:, None]
@@ -248,22 +256,29 @@ def _lesion_place(canvas: _Canvas, lesion: Lesion, bone: Bone, bow: np.ndarray) 
 
 
 def _destroy(
-    canvas: _Canvas, lesion: Lesion, bone: Bone, bow: np.ndarray, columns: slice, shell: np.ndarray, marrow: np.ndarray
+    canvas: _Canvas,
+    lesion: Lesion,
+    bone: Bone,
+    bow: np.ndarray,
+    columns: slice,
+    shell: np.ndarray,
+    marrow: np.ndarray,
 ) -> None:
     """Take bone away: sharply for a cyst, moth-eaten and without an edge for a sarcoma."""
     half, axis = _lesion_place(canvas, lesion, bone, bow)
     rng = np.random.default_rng([lesion.seed, 1])
     if lesion.kind in ("cyst", "matrix"):
         inside = _depth_in_lesion(canvas.u, canvas.x[:, columns], lesion, half, axis) < 1
-        marrow[inside] *= 0.12
-        shell[inside] *= 0.55
+        marrow[inside] *= 0.08
+        shell[inside] *= 0.35
     elif lesion.kind == "sarcoma":
         rows, region_columns = canvas.region(lesion.u, axis, 2.2 * lesion.radius)
         local = slice(max(0, region_columns.start - columns.start), max(0, region_columns.stop - columns.start))
         part = marrow[rows, local]
         left = columns.start + local.start
         distance = np.hypot(
-            canvas.u[rows] - lesion.u, canvas.x[:, left : left + part.shape[1]] - axis - 0.4 * lesion.side * half
+            canvas.u[rows] - lesion.u,
+            canvas.x[:, left : left + part.shape[1]] - axis - 0.4 * lesion.side * half,
         )
         presence = np.exp(-((distance / (1.1 * lesion.radius)) ** 2))
         holes = np.clip(_noise(rng, part.shape, 14) * 2.2 + 0.9, 0, 1) * presence
@@ -294,7 +309,7 @@ def _add_rim(canvas: _Canvas, lesion: Lesion, half: float, axis: float, rng: np.
     rows, columns = canvas.region(lesion.u, axis, 2 * lesion.radius)
     region = canvas.attenuation[rows, columns]
     depth = np.sqrt(_depth_in_lesion(canvas.u[rows], canvas.x[:, columns], lesion, half, axis))
-    region += 0.42 * np.exp(-(((depth - 1.04) / 0.075) ** 2))
+    region += 0.55 * np.exp(-(((depth - 1.04) / 0.085) ** 2))
     if lesion.kind == "matrix":
         specks = np.clip(_noise(rng, depth.shape, 16) * 2 - 0.5, 0, 1)
         region += 0.7 * specks * (depth < 0.85)
@@ -303,9 +318,7 @@ def _add_rim(canvas: _Canvas, lesion: Lesion, half: float, axis: float, rng: np.
     canvas.outlines.append(np.stack([across, lesion.u + 1.35 * lesion.radius * np.sin(angle)], axis=1))
 
 
-def _add_stalk(
-    canvas: _Canvas, lesion: Lesion, bone: Bone, half: float, axis: float, rng: np.random.Generator
-) -> None:
+def _add_stalk(canvas: _Canvas, lesion: Lesion, bone: Bone, half: float, axis: float, rng: np.random.Generator) -> None:
     """An osteochondroma: a stalk that leaves the metaphysis away from the joint, with a lobed, corticated cap."""
     side, radius = lesion.side, lesion.radius
     foot = np.array([axis + side * half * 0.8, lesion.u])
@@ -325,7 +338,7 @@ def _add_stalk(
     corners = _pixels(canvas, outline) - [columns.start, rows.start]
     cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1.0)
     core = cv2.erode(mask, None, iterations=max(1, round(0.012 * canvas.height)))
-    region += 0.50 * cv2.GaussianBlur(mask, (0, 0), 0.0015 * canvas.height) - 0.28 * core
+    region += 0.62 * cv2.GaussianBlur(mask, (0, 0), 0.0015 * canvas.height) - 0.30 * core
     canvas.outlines.append(outline)
 
 
@@ -340,7 +353,8 @@ def _add_sarcoma(canvas: _Canvas, lesion: Lesion, half: float, axis: float, rng:
     mass = np.exp(-(distance**4))
     clouds = np.clip(_noise(rng, mass.shape, 9) + 0.2, 0, 1) * np.exp(-((distance / 0.9) ** 2))
     region = canvas.attenuation[rows, columns]
-    region += 0.30 * mass + 0.50 * clouds
+    inside = region > 0.05  # nothing grows out of the skin
+    region += (0.30 * mass + 0.50 * clouds) * inside
     strokes = np.zeros(region.shape, np.float32)
     origin = np.array([columns.start - canvas.attenuation.shape[1] / 2, rows.start])
     for offset in np.linspace(-0.75, 0.75, int(rng.integers(9, 14))):
@@ -352,7 +366,7 @@ def _add_sarcoma(canvas: _Canvas, lesion: Lesion, half: float, axis: float, rng:
         start = np.array([edge, lesion.u + direction * 1.45 * radius])
         end = np.array([edge + side * 0.35 * radius, lesion.u + direction * 0.8 * radius])
         _line(strokes, canvas.height, origin, start, end)
-    region += 0.34 * cv2.GaussianBlur(strokes, (0, 0), 0.0025 * canvas.height)
+    region += 0.34 * cv2.GaussianBlur(strokes, (0, 0), 0.0025 * canvas.height) * inside
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     wobble = radius * (1.15 + 0.1 * np.sin(3 * angle + rng.uniform(0, 6)))
     canvas.outlines.append(np.stack([middle + wobble * np.cos(angle), lesion.u + wobble * np.sin(angle)], axis=1))
@@ -380,7 +394,9 @@ def _placed(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Tilt, shift and mirror the limb on the film, the outline with it."""
     height, width = canvas.attenuation.shape
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-look.tilt, look.tilt), rng.uniform(0.9, 1.12))
+    matrix = cv2.getRotationMatrix2D(
+        (width / 2, height / 2), rng.uniform(-look.tilt, look.tilt), rng.uniform(0.9, 1.12)
+    )
     matrix[:, 2] += rng.uniform(-0.04, 0.04, 2) * (width, height)
     if anatomy.mirrored:
         matrix = np.array([[-1, 0, width - 1], [0, 1, 0]], float) @ np.vstack([matrix, [0, 0, 1]])
@@ -421,7 +437,13 @@ def _marked(image: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarr
     thick = max(1, round(1.6 * size))
     middle = (corner[0] + round(8 * size), corner[1] - round(8 * size))
     if look.marker == "plate":
-        cv2.rectangle(image, (corner[0] - 4, corner[1] - round(21 * size)), (corner[0] + round(20 * size), corner[1] + 5), 70, -1)
+        cv2.rectangle(
+            image,
+            (corner[0] - 4, corner[1] - round(21 * size)),
+            (corner[0] + round(20 * size), corner[1] + 5),
+            70,
+            -1,
+        )
     elif look.marker == "ring":
         cv2.circle(image, middle, round(15 * size), white, thick, cv2.LINE_AA)
     cv2.putText(image, side, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.75 * size, white, thick, cv2.LINE_AA)

@@ -27,7 +27,12 @@ COLUMNS = ("image_id", "split", "label", "partition", "center", "case_id")
 
 
 def make_split(
-    split: str, metadata_file: str | Path, cases_file: str | Path, seed: int, tables: Mapping[str, Path], summary: Path
+    split: str,
+    metadata_file: str | Path,
+    cases_file: str | Path,
+    seed: int,
+    tables: Mapping[str, Path],
+    summary: Path,
 ) -> None:
     """Write the tables of a split's partitions (columns: COLUMNS) and its summary (JSON: counts, leakage).
 
@@ -124,8 +129,7 @@ def summarize(assigned: pd.DataFrame, left_out: list[str]) -> dict[str, Any]:
     return {
         "images": {name: _by_class(rows["label"]) for name, rows in partitions.items()},
         "cases": {
-            name: _by_class(rows.drop_duplicates(["case_id", "label"])["label"])
-            for name, rows in partitions.items()
+            name: _by_class(rows.drop_duplicates(["case_id", "label"])["label"]) for name, rows in partitions.items()
         },
         "centers": {
             name: {str(center): int(count) for center, count in rows["center"].value_counts().items()}

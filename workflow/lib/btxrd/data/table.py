@@ -44,7 +44,10 @@ METADATA_COLUMNS = (
 
 
 def make_table(
-    folder: str | Path, target: str | Path, expected_counts: Mapping[str, Sequence[int]] | None, processes: int
+    folder: str | Path,
+    target: str | Path,
+    expected_counts: Mapping[str, Sequence[int]] | None,
+    processes: int,
 ) -> None:
     """Check dataset.xlsx and every image of `folder` and write metadata.csv to `target`.
 
@@ -231,7 +234,9 @@ def _count_problems(rows: pd.DataFrame, expected: Mapping[str, Sequence[int]] | 
 def _labels(rows: pd.DataFrame) -> pd.Series:
     """Class names; malignant before benign before Normal."""
     return pd.Series(
-        [CLASSES[2 if row.malignant else 1 if row.benign else 0] for row in rows.itertuples()], index=rows.index, name="label"
+        [CLASSES[2 if row.malignant else 1 if row.benign else 0] for row in rows.itertuples()],
+        index=rows.index,
+        name="label",
     )
 
 

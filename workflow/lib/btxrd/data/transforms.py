@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no question to a package index at import
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 cv2.setNumThreads(0)  # loader workers and compute threads have the cores already
 
@@ -46,5 +46,7 @@ def apply_keyed(transforms: A.Compose, image: np.ndarray, seed: int, epoch: int,
     would give each step the same draws, so that they fire together.
     """
     key = np.array([seed, (epoch << 32) | index], dtype=np.uint64)
-    transforms.set_random_state(np.random.Generator(np.random.Philox(key=key)), random.Random(f"{seed}:{epoch}:{index}"))
+    transforms.set_random_state(
+        np.random.Generator(np.random.Philox(key=key)), random.Random(f"{seed}:{epoch}:{index}")
+    )
     return transforms(image=image)["image"]

@@ -84,7 +84,11 @@ class _Totals:
         self._classes = num_classes
 
     def add(
-        self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None
+        self,
+        loss: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        class_weights: torch.Tensor | None,
     ) -> None:
         weight = len(labels) if class_weights is None else class_weights[labels].sum()
         self._loss += loss.detach() * weight

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from btxrd import CLASSES, paths
 from btxrd.config import Config
@@ -20,6 +19,7 @@ from btxrd.data.transforms import get_train_transforms, get_val_transforms
 from btxrd.files import put_in_place, sha256_of_file
 from btxrd.models.classifier import GrayClassifier, create_model
 from btxrd.plots import plot_training_curves
+from btxrd.progress import lines_above_bars
 from btxrd.training.checkpoint import provenance, save_checkpoint
 from btxrd.training.environment import get_device, set_seed, step_seed
 from btxrd.training.history import RECALLS, Row, make_row, save_training_log
@@ -57,7 +57,7 @@ def run_training(config: Config, threads: int) -> None:
     state = paths.state_folder(config, run.split)
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
-    with logging_redirect_tqdm():
+    with lines_above_bars():
         rows = _train(run, state)
     save_checkpoint(_checkpoint(run, rows), state / "final.pt")
     _put_outputs_in_place(config, run.split, state)
@@ -74,9 +74,9 @@ def prepare(config: Config, threads: int) -> Run:
     train_set = BTXRDDataset(tables["train"], cache, get_train_transforms(), seed)
     val_set = BTXRDDataset(tables["val"], cache, get_val_transforms(), seed)
     model_config, weights = config["model"], paths.pretrained_weights(config)
-    model = create_model(
-        model_config["backbone"], model_config["num_classes"], model_config["dropout"], weights
-    ).to(device)
+    model = create_model(model_config["backbone"], model_config["num_classes"], model_config["dropout"], weights).to(
+        device
+    )
     optimizer = create_optimizer(model, training)
     workers, batch_size = config["data"]["num_workers"], training["batch_size"]
     log.info(
@@ -145,9 +145,7 @@ def _one_epoch(run: Run, epoch: int) -> Row:
     )
     # Unweighted: early stopping and the choice of best must not follow the class weights.
     criterion = nn.CrossEntropyLoss()
-    val_loss, val_acc, recall = validate(
-        run.model, run.val_loader, criterion, run.device, bf16=training["bf16"]
-    )
+    val_loss, val_acc, recall = validate(run.model, run.val_loader, criterion, run.device, bf16=training["bf16"])
     run.scheduler.step()
     return make_row(epoch, train_loss, val_loss, val_acc, recall, learning_rate)
 
@@ -206,7 +204,12 @@ def _log_summary(config: Config, split: str, rows: list[Row]) -> None:
     best = min(rows, key=lambda row: row["val_loss"])
     log.info("%s: done after %d epochs", split, len(rows))
     log.info("  best: epoch %d, val_loss %.4f, recall %s", best["epoch"], best["val_loss"], _recalls(best))
-    log.info("  end:  epoch %d, val_loss %.4f, recall %s", rows[-1]["epoch"], rows[-1]["val_loss"], _recalls(rows[-1]))
+    log.info(
+        "  end:  epoch %d, val_loss %.4f, recall %s",
+        rows[-1]["epoch"],
+        rows[-1]["val_loss"],
+        _recalls(rows[-1]),
+    )
     for which in ("best", "final"):
         log.info("  wrote %s", paths.checkpoint(config, split, which))
     for name in ("training_log.csv", "training_curves.png"):

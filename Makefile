@@ -1,0 +1,59 @@
+# The short names that people type. `make help` lists them.
+
+PYTHON ?= python3
+CORES ?= all
+SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
+READY = .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo train train-all report test test-demo lint format lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): envs/requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --require-hashes -r envs/requirements.txt
+	.venv/bin/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## the whole workflow on synthetic films, about 4 minutes on 2 cores; needs no data and no GPU
+	@mkdir -p demo
+	.venv/bin/snakemake --cores 2 --resources gpu=0 --set-threads train=1 --quiet rules host reason \
+	    --directory demo --configfile config/demo.yaml
+	@printf '\nDone, on synthetic films: research only, not for clinical use. Look at\n'
+	@ls demo/results/*/*.png demo/results/*/training_log.csv demo/checkpoints/*.pt | sed 's/^/  /'
+
+train: $(READY) ## train and plot the strategy of config/config.yaml (training.split_strategy)
+	$(SNAKEMAKE) chosen
+
+train-all: $(READY) ## train and plot both strategies
+	$(SNAKEMAKE)
+
+report: $(READY) ## report.html of what train-all made, one file that works offline
+	$(SNAKEMAKE) --report report.html
+
+test: $(READY) ## the tests, at most 4 minutes on 2 cores
+	.venv/bin/pytest -n 2 --dist worksteal tests
+
+test-demo: $(READY) ## the demo learns, for three seeds: about 10 minutes on 2 cores
+	.venv/bin/pytest -s tests/long
+
+lint: $(READY) ## ruff, snakefmt, snakemake --lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check workflow
+	.venv/bin/snakemake --lint
+
+format: $(READY) ## bring Python and Snakemake code into form
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/snakefmt workflow
+
+lock: ## renew envs/requirements.txt from envs/requirements.in (needs uv)
+	uv pip compile envs/requirements.in --output-file envs/requirements.txt --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
+clean: ## remove the demo
+	rm -rf demo

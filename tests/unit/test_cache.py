@@ -1,0 +1,130 @@
+import io
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageOps
+
+from btxrd.data.cache import build_cache, decode_film, fit, open_cache
+from btxrd.errors import UserError
+from btxrd.files import sha256_of_file
+
+
+def film(orientation=None, mode="L", size=(48, 80)):
+    """A film bright in its upper left corner."""
+    pixels = np.zeros((size[1], size[0]), np.uint8)
+    pixels[: size[1] // 2, : size[0] // 3] = 200
+    buffer, exif = io.BytesIO(), Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", quality=95, exif=exif)
+    return buffer.getvalue()
+
+
+def write_films(contents):
+    rows = []
+    for name, content in contents.items():
+        Path(name).write_bytes(content)
+        rows.append({"image_id": Path(name).stem, "file": name, "sha256": sha256_of_file(name), "phash": ""})
+    pd.DataFrame(rows).to_csv("metadata.csv", index=False)
+
+
+def build(**options):
+    settings = {
+        "size": 64,
+        "resize": "pad",
+        "array": Path("c.npy"),
+        "index": Path("c.json"),
+        "processes": 1,
+    } | options
+    build_cache("metadata.csv", **settings)
+    return open_cache(settings["index"])
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_films_are_upright_and_gray(orientation, mode):
+    write_films({"a.jpeg": film(orientation, mode)})
+    cached = build().images[0]
+    with Image.open("a.jpeg") as opened:
+        upright = np.asarray(ImageOps.exif_transpose(opened).convert("L"))
+    assert np.abs(cached.astype(int) - fit(upright, 64, "pad")).mean() < 1
+
+
+def test_padding_keeps_the_aspect_and_squashing_fills():
+    bright = np.full((100, 50), 200, np.uint8)
+    padded, squashed = fit(bright, 64, "pad"), fit(bright, 64, "squash")
+    assert (padded > 0).sum() == 64 * 32
+    assert (padded[:, :16] == 0).all()
+    assert (squashed == 200).all()
+
+
+def test_small_films_grow():
+    assert fit(np.full((20, 10), 9, np.uint8), 64, "pad").shape == (64, 64)
+
+
+def test_index_names_what_went_in():
+    write_films({"b.jpeg": film(), "a.jpeg": film(3)})
+    cache = build()
+    assert cache.rows == {"b": 0, "a": 1}
+    assert cache.index["array_sha256"] == sha256_of_file("c.npy")
+    before = cache.index["films_sha256"]
+    write_films({"b.jpeg": film(), "a.jpeg": film(6)})
+    assert build().index["films_sha256"] != before
+
+
+def test_processes_do_not_change_a_byte():
+    write_films({f"{number}.jpeg": film(size=(40 + number, 60)) for number in range(70)})
+    build()
+    build(array=Path("d.npy"), index=Path("d.json"), processes=2)
+    assert Path("c.npy").read_bytes() == Path("d.npy").read_bytes()
+
+
+def test_all_films_that_can_not_be_cached_are_listed_and_nothing_is_left():
+    write_films({name: film() for name in ("changed.jpeg", "gone.jpeg", "good.jpeg")})
+    Path("changed.jpeg").write_bytes(film(3))
+    Path("gone.jpeg").unlink()
+    with pytest.raises(UserError) as error:
+        build()
+    assert "changed.jpeg: not the file that metadata.csv describes" in str(error.value)
+    assert "gone.jpeg: No such file" in str(error.value)
+    assert "good.jpeg" not in str(error.value)
+    assert [path.name for path in Path().glob("*c.*")] == []
+
+
+def test_content_that_is_no_image_is_named():
+    Path("a.jpeg").write_bytes(b"text")
+    assert decode_film(("a.jpeg", sha256_of_file("a.jpeg")), 64, "pad") == "a.jpeg: can't be decoded"
+
+
+def test_missing_and_damaged_caches_are_refused():
+    with pytest.raises(UserError, match=r"c.json: the cache is missing; run `snakemake -R cache`"):
+        open_cache(Path("c.json"))
+    write_films({"a.jpeg": film()})
+    build()
+    Path("c.npy").write_bytes(Path("c.npy").read_bytes()[:-5])
+    with pytest.raises(UserError, match="damaged"):
+        open_cache(Path("c.json"))
+    index = json.loads(Path("c.json").read_text()) | {"image_ids": ["a", "b"]}
+    build()
+    Path("c.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="does not fit its index"):
+        open_cache(Path("c.json"))
+
+
+def test_a_worker_maps_the_file_instead_of_copying_it():
+    write_films({f"{number}.jpeg": film() for number in range(9)})
+    cache = build()
+    content = pickle.dumps(cache)
+    assert len(content) < cache.images.nbytes / 10
+    assert np.array_equal(pickle.loads(content).images, cache.images)
+
+
+def test_one_thread_a_process():
+    write_films({"a.jpeg": film()})
+    build()
+    assert cv2.getNumThreads() == 1

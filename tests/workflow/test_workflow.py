@@ -1,0 +1,243 @@
+"""The workflow as people run it: end to end on phantoms, and what it reruns."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from conftest import ROOT
+
+OVERLAY = {
+    "data": {
+        "source": "phantom",
+        "image_size": 64,
+        "num_workers": 0,
+        "phantom": {"images": 80, "long_side": 160},
+    },
+    "model": {"pretrained": False},
+    "training": {"epochs": 2, "batch_size": 16},
+}
+SPLITS = ("stratified", "center_holdout")
+
+
+def write_overlay(folder, overlay=OVERLAY, **training):
+    content = overlay | {"training": overlay["training"] | training}
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, snakemake):
+    """A copy of the checkout, and a folder (with a space and an umlaut) in which the whole workflow ran once."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(ROOT / "workflow", home / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "config", home / "config")
+    folder = home / "ein Ordner für Röntgen"
+    folder.mkdir()
+    write_overlay(folder)
+    first = call(snakemake, folder, "--cores", "1", "--resources", "gpu=0")
+    assert first.returncode == 0, first.stderr
+    return folder
+
+
+def call(snakemake, folder, *arguments):
+    overlay = ("--configfile", "overlay.yaml")
+    return snakemake(folder, *arguments, "--snakefile", "../workflow/Snakefile", *overlay)
+
+
+def planned(snakemake, folder):
+    """Rules that a dry run would run, with how many jobs each."""
+    output = call(snakemake, folder, "-n", "--cores", "1")
+    assert output.returncode == 0, output.stderr
+    lines = [line.split() for line in (output.stdout + output.stderr).splitlines()]
+    start = next((n for n, words in enumerate(lines) if words == ["job", "count"]), None)
+    if start is None:
+        return {}
+    table = lines[start + 2 :]
+    end = next(n for n, words in enumerate(table) if not words)
+    return {words[0]: int(words[1]) for words in table[:end] if words[0] not in ("total", "all")}
+
+
+def test_everything_that_is_promised_is_there(done):
+    for split in SPLITS:
+        log = pd.read_csv(done / f"results/{split}/training_log.csv")
+        assert list(log["epoch"]) == [1, 2]
+        for which in ("best", "final"):
+            checkpoint = torch.load(done / f"checkpoints/{which}_{split}.pt", weights_only=True)
+            assert checkpoint["class_names"] == ["Normal", "Benign", "Malignant"]
+            assert checkpoint["config"]["training"]["split_strategy"] == split
+            assert checkpoint["config"]["data"]["image_size"] == 64
+            assert set(checkpoint["provenance"]["sha256"]) == {"train.csv", "val.csv", "test.csv", "cache"}
+        assert checkpoint["epoch"] == 2
+        for name in ("loss_curve.png", "recall_curve.png", "training_curves.png"):
+            assert (done / f"results/{split}" / name).stat().st_size > 10_000
+        train, val, test = (pd.read_csv(done / f"resources/splits/{split}_{p}.csv") for p in ("train", "val", "test"))
+        assert not set(train["case_id"]) & (set(val["case_id"]) | set(test["case_id"]))
+        assert "trained" not in (done / f"logs/train_{split}.log").read_text()
+        assert (done / f"logs/train_{split}.log").read_text().count("epoch") >= 2
+        assert (done / f"benchmarks/train_{split}.tsv").exists()
+    assert not list((done / "checkpoints/.state").iterdir())
+
+
+def test_best_is_the_epoch_of_the_lowest_validation_loss(done):
+    for split in SPLITS:
+        log = pd.read_csv(done / f"results/{split}/training_log.csv")
+        checkpoint = torch.load(done / f"checkpoints/best_{split}.pt", weights_only=True)
+        assert checkpoint["epoch"] == log.loc[log["val_loss"].idxmin(), "epoch"]
+        assert checkpoint["metrics"]["val_loss"] == pytest.approx(log["val_loss"].min(), abs=1e-6)
+
+
+def test_a_finished_run_has_nothing_to_do(done, snakemake):
+    assert planned(snakemake, done) == {}
+
+
+def test_touching_code_config_or_cache_reruns_nothing(done, snakemake):
+    library = done.parent / "workflow/lib/btxrd"
+    for path in (
+        library / "training/loop.py",
+        library / "data/table.py",
+        done / "overlay.yaml",
+        done / "resources/cache/gray_64_pad.npy",
+    ):
+        os.utime(path)
+    assert planned(snakemake, done) == {}
+
+
+def test_reordering_the_yaml_reruns_nothing(done, snakemake):
+    backwards = {key: dict(reversed(value.items())) for key, value in reversed(OVERLAY.items())}
+    write_overlay(done, backwards)
+    assert planned(snakemake, done) == {}
+    write_overlay(done)
+
+
+@pytest.mark.parametrize("training", [{"learning_rate": 0.001}, {"gradient_clip": None}])
+def test_a_training_key_retrains_and_nothing_else(done, snakemake, training):
+    write_overlay(done, **training)
+    assert planned(snakemake, done) == {"train": 2, "plot": 2}
+    write_overlay(done)
+
+
+def test_keys_that_change_no_result_rerun_nothing(done, snakemake):
+    content = OVERLAY | {"data": OVERLAY["data"] | {"num_workers": 1}, "device": "cpu"}
+    write_overlay(done, content, split_strategy="center_holdout")
+    assert planned(snakemake, done) == {}
+    write_overlay(done)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("training/loop.py", {"train": 2, "plot": 2}),
+        ("models/classifier.py", {"train": 2, "plot": 2}),
+        ("plots.py", {"plot": 2}),
+        ("cli.py", {}),
+        ("data/splits.py", {"split": 2, "train": 2, "plot": 2}),
+    ],
+)
+def test_an_edit_reruns_what_it_shapes(done, snakemake, module, expected):
+    path = done.parent / "workflow/lib/btxrd" / module
+    before = path.read_text()
+    path.write_text(before + "\n# an edit\n")
+    assert planned(snakemake, done) == expected
+    path.write_text(before)
+
+
+def test_a_lost_cache_is_made_again_without_retraining_for_nothing(done, snakemake):
+    array = done / "resources/cache/gray_64_pad.npy"
+    array.rename(done / "aside.npy")
+    assert "cache" in planned(snakemake, done) or planned(snakemake, done) == {}
+    (done / "aside.npy").rename(array)
+
+
+def test_report_shows_the_curves_of_both_strategies(done, snakemake):
+    result = call(snakemake, done, "--report", "report.html")
+    assert result.returncode == 0, result.stderr
+    page = (done / "report.html").read_text()
+    for words in ("Training", "center_holdout", "stratified", "loss and recall", "recall by class"):
+        assert words in page
+
+
+def test_bad_config_is_refused_before_anything_runs(done, snakemake):
+    write_overlay(done, epoch=3, batch_size=0)
+    result = call(snakemake, done, "-n")
+    write_overlay(done)
+    assert result.returncode == 1
+    assert "training.epoch is unknown; did you mean epochs?" in result.stderr
+    assert "training.batch_size is 0; it must be at least 2" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_failing_stage_shows_its_sentence(tmp_path, snakemake):
+    result = snakemake(tmp_path, "--cores", "1", "--config", "data={archive: mine.zip, sha256: null}")
+    assert result.returncode == 1
+    assert "mine.zip: no such file" in result.stdout + result.stderr
+    assert not (tmp_path / "resources/btxrd/archive.json").exists()
+
+
+def test_dry_run_on_btxrd_works_offline(tmp_path, snakemake):
+    result = snakemake(tmp_path, "--cores", "1", "--resources", "gpu=1", "-n")
+    assert result.returncode == 0, result.stderr
+    for rule in ("download", "extract", "table", "cache", "cases", "split", "weights", "train", "plot"):
+        assert f"rule {rule}:" in result.stdout + result.stderr
+
+
+def test_one_picture_asks_for_just_what_it_needs(tmp_path, snakemake):
+    result = snakemake(tmp_path, "results/center_holdout/loss_curve.png", "-n")
+    assert result.returncode == 0, result.stderr
+    text = result.stdout + result.stderr
+    assert "split=center_holdout" in text
+    assert "split=stratified" not in text
+
+
+def test_rules_follow_every_key_of_the_config():
+    """A key that no rule names would change nothing; a new key must be put somewhere on purpose."""
+    from btxrd.config import defaults
+
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    without_effect_on_results = {"device", "data.num_workers", "training.split_strategy"}
+    by_path_or_rule = {"paths.results_dir", "paths.checkpoints_dir", "data.raw_dir", "data.splits_dir"}
+    for section, values in defaults().items():
+        for key in (f"{section}.{name}" for name in values) if isinstance(values, dict) else (section,):
+            if key in without_effect_on_results | by_path_or_rule:
+                continue
+            named = any(f'"{name}"' in text for name in (key, section)) or section == "training"
+            assert named, key
+
+
+def test_state_of_a_running_training_can_be_watched(tmp_path, phantoms, monkeypatch):
+    """After each epoch its row and its curves lie in the state folder; outputs appear at the end alone."""
+    from btxrd.cli import main
+    from btxrd.training import run as run_module
+    from conftest import TINY
+
+    shutil.copytree(phantoms / "resources", tmp_path / "resources")
+    seen = []
+
+    def spy(run, row, is_best, seconds):
+        state = Path("checkpoints/.state/stratified")
+        rows = len((state / "training_log.csv").read_text().splitlines()) - 1
+        outputs = [
+            path for path in (Path("results/stratified"), Path("checkpoints/best_stratified.pt")) if path.exists()
+        ]
+        seen.append((row["epoch"], rows, (state / "training_curves.png").exists(), outputs))
+
+    monkeypatch.setattr(run_module, "_log_epoch", spy)
+    assert main(["train", "--threads", "1", "--gpus", "0", "--override", *TINY]) == 0
+    assert seen == [(1, 1, True, []), (2, 2, True, [])]
+    assert json.dumps(sorted(path.name for path in Path("results/stratified").iterdir())) == json.dumps(
+        ["training_curves.png", "training_log.csv"]
+    )
+
+
+def test_collapse_of_the_malignant_class_is_warned_of(caplog):
+    from btxrd.training.run import _warn_of_collapse
+
+    row = {"val_recall_malignant": 0.0}
+    _warn_of_collapse([row])
+    assert not caplog.text
+    _warn_of_collapse([row, row])
+    assert "Malignant recall is 0 for 2 epochs in a row" in caplog.text

@@ -1,0 +1,72 @@
+# What every rules file uses: the checked configuration, the command line, the files that rerun a rule.
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+LIB = os.path.join(workflow.basedir, "lib")
+sys.path.insert(0, LIB)
+
+from btxrd import paths
+from btxrd.config import complete, defaults, difference, pick
+from btxrd.errors import UserError
+
+SPLITS = ("stratified", "center_holdout")
+
+try:
+    CONFIG = complete(config)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+# Every command is `btxrd <command>`, here a shell function: it runs from a plain checkout and is handed what differs
+# from the default configuration. That is no parameter of a rule: each rule names, by `settings`, the keys that shape
+# its output, and a change in those alone reruns it. With --sdm conda, python is the environment's.
+PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
+OVERLAY = json.dumps(difference(CONFIG, defaults()), sort_keys=True, ensure_ascii=False)
+BTXRD = f'PYTHONPATH={shlex.quote(LIB)} {PYTHON} -m btxrd "$1" --config {shlex.quote(OVERLAY)} "${{@:2}}"'
+shell.prefix("set -euo pipefail; btxrd() {{ {BTXRD}; }}; ")
+
+
+def settings(*keys):
+    """The values of the keys that shape a rule's output, as one text: the order in the YAML does not matter."""
+    return pick(CONFIG, keys)
+
+
+def code(*modules):
+    """Library files whose change reruns a rule. Relative paths are compared by content: a touch reruns nothing."""
+    return [os.path.relpath(os.path.join(LIB, "btxrd", module)) for module in modules]
+
+
+def split_file(name):
+    """A result of a split, with the wildcard left open."""
+    return str(paths.result(CONFIG, "{split}", name))
+
+
+def checkpoint_file(which):
+    """A checkpoint of a split, with the wildcard left open."""
+    return str(paths.checkpoint(CONFIG, "{split}", which))
+
+
+def split_tables(wildcard="{split}"):
+    """The tables of a split, by partition, with the wildcard left open."""
+    return {
+        partition: str(path) for partition, path in paths.split_tables(CONFIG, wildcard).items()
+    }
+
+
+RESULTS = [
+    checkpoint_file("best"),
+    checkpoint_file("final"),
+    *map(
+        split_file,
+        ("training_log.csv", "training_curves.png", "loss_curve.png", "recall_curve.png"),
+    ),
+]
+
+
+wildcard_constraints:
+    split="|".join(SPLITS),

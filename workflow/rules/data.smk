@@ -1,0 +1,172 @@
+# From the archive, or from nothing, to cached films and split tables.
+
+RAW = paths.raw_folder(CONFIG)
+UNPACKED = Path(CONFIG["data"]["raw_dir"])
+CASE_NAMES = (
+    [str(RAW / "case_names.xlsx")]
+    if CONFIG["data"]["source"] == "phantom"
+    else [name for name in CONFIG["data"]["case_names"] or [] if isinstance(name, str)]
+)
+
+
+rule download:
+    """Fetch the archive, or take the one that is there, and check it. Only the record of that is an output:
+    the archive may be a person's own file, which Snakemake must never delete."""
+    output:
+        record=str(paths.archive_record(CONFIG)),
+    log:
+        "logs/download.log",
+    benchmark:
+        "benchmarks/download.tsv"
+    localrule: True
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=500,
+        runtime=120,
+    params:
+        settings=settings("data.archive", "data.sha256"),
+    shell:
+        "btxrd download" " --log {log:q}"
+
+
+rule extract:
+    """Unpack the archive: films, annotations and the table."""
+    input:
+        record=rules.download.output.record,
+    output:
+        images=directory(UNPACKED / "images"),
+        annotations=directory(UNPACKED / "Annotations"),
+        table=str(UNPACKED / "dataset.xlsx"),
+    log:
+        "logs/extract.log",
+    benchmark:
+        "benchmarks/extract.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=500,
+        runtime=60,
+    shell:
+        "btxrd extract" " --log {log:q}"
+
+
+rule phantom:
+    """Draw synthetic films in the layout of BTXRD, the embedded data."""
+    input:
+        code=code("data/phantom.py", "data/phantom_drawing.py"),
+    output:
+        images=directory(paths.PHANTOMS / "images"),
+        annotations=directory(paths.PHANTOMS / "Annotations"),
+        table=str(paths.PHANTOMS / "dataset.xlsx"),
+        case_names=str(paths.PHANTOMS / "case_names.xlsx"),
+    log:
+        "logs/phantom.log",
+    benchmark:
+        "benchmarks/phantom.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    threads: 8
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("seed", "data.phantom"),
+    shell:
+        "btxrd phantom" " --threads {threads}" " --log {log:q}"
+
+
+rule table:
+    """Check the table and every film; list all that is wrong at once."""
+    input:
+        table=str(RAW / "dataset.xlsx"),
+        images=str(RAW / "images"),
+        code=code("data/table.py"),
+    output:
+        metadata=str(paths.METADATA),
+    log:
+        "logs/table.log",
+    benchmark:
+        "benchmarks/table.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings("data.expected_counts"),
+    shell:
+        "btxrd table" " --threads {threads}" " --log {log:q}"
+
+
+rule cache:
+    """Decode every film once, to the size that is trained on."""
+    input:
+        metadata=rules.table.output.metadata,
+        code=code("data/cache.py"),
+    output:
+        array=str(paths.cache_array(CONFIG)),
+        index=str(paths.cache_index(CONFIG)),
+    log:
+        "logs/cache.log",
+    benchmark:
+        "benchmarks/cache.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings("data.image_size", "data.resize"),
+    shell:
+        "btxrd cache" " --threads {threads}" " --log {log:q}"
+
+
+rule cases:
+    """Read from the authors' original file names which films show the same case."""
+    input:
+        metadata=rules.table.output.metadata,
+        names=CASE_NAMES,
+        code=code("data/cases.py"),
+    output:
+        cases=str(paths.CASES),
+    log:
+        "logs/cases.log",
+    benchmark:
+        "benchmarks/cases.tsv"
+    localrule: True
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        settings=settings("data.case_names"),
+    shell:
+        "btxrd cases" " --log {log:q}"
+
+
+rule split:
+    """Deal the cases out to train, val and test."""
+    input:
+        metadata=rules.table.output.metadata,
+        cases=rules.cases.output.cases,
+        code=code("data/splits.py"),
+    output:
+        **split_tables(),
+        summary=str(paths.split_summary(CONFIG, "{split}")),
+    log:
+        "logs/split_{split}.log",
+    benchmark:
+        "benchmarks/split_{split}.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        settings=settings("seed"),
+    shell:
+        "btxrd split" " --override training.split_strategy={wildcards.split}" " --log {log:q}"

@@ -1,0 +1,34 @@
+# Curves, from the log alone: changing a picture never retrains.
+
+
+rule plot:
+    """Draw the loss and the recall curve of a split."""
+    input:
+        log=split_file("training_log.csv"),
+        code=code("plots.py"),
+    output:
+        loss=report(
+            split_file("loss_curve.png"),
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"Curve": "loss", "Split": "{split}"},
+        ),
+        recall=report(
+            split_file("recall_curve.png"),
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"Curve": "recall by class", "Split": "{split}"},
+        ),
+    log:
+        "logs/plot_{split}.log",
+    benchmark:
+        "benchmarks/plot_{split}.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings("data.source"),
+    shell:
+        "btxrd plot" " --override training.split_strategy={wildcards.split}" " --log {log:q}"

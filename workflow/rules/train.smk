@@ -1,0 +1,78 @@
+# ImageNet weights, and the training of each split.
+
+WEIGHTS = paths.pretrained_weights(CONFIG)
+
+
+rule weights:
+    """Fetch the ImageNet weights and check them."""
+    output:
+        file=str(paths.WEIGHTS / "{backbone}.bin"),
+    log:
+        "logs/weights_{backbone}.log",
+    benchmark:
+        "benchmarks/weights_{backbone}.tsv"
+    localrule: True
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=500,
+        runtime=30,
+    shell:
+        "btxrd weights" " --override model.backbone={wildcards.backbone}" " --log {log:q}"
+
+
+rule train:
+    """Train on one split. The state of a running training lies in checkpoints/.state/<split>, which is no output:
+    Snakemake deletes the outputs of a job that fails."""
+    input:
+        **{name: path for name, path in split_tables().items() if name != "test"},
+        array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
+        index=rules.cache.output.index,
+        weights=[str(WEIGHTS)] if WEIGHTS else [],
+        code=code(
+            "data/dataset.py",
+            "data/transforms.py",
+            "models/classifier.py",
+            "models/weights.py",
+            "training/checkpoint.py",
+            "training/environment.py",
+            "training/history.py",
+            "training/loop.py",
+            "training/run.py",
+            "training/schedule.py",
+        ),
+    output:
+        best=checkpoint_file("best"),
+        final=checkpoint_file("final"),
+        log=split_file("training_log.csv"),
+        curves=report(
+            split_file("training_curves.png"),
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"Curve": "loss and recall", "Split": "{split}"},
+        ),
+    log:
+        "logs/train_{split}.log",
+    benchmark:
+        "benchmarks/train_{split}.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=720,
+    params:
+        settings=settings(
+            "seed",
+            "data.image_size",
+            "data.resize",
+            "model",
+            *(f"training.{key}" for key in CONFIG["training"] if key != "split_strategy"),
+        ),
+    shell:
+        "btxrd train"
+        " --override training.split_strategy={wildcards.split}"
+        " --threads {threads}"
+        " --gpus {resources.gpu}"
+        " --log {log:q}"
