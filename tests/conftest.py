@@ -1,5 +1,6 @@
 """What the tests share: a small phantom data set, the real sample, runs of the command line and of the workflow."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -28,8 +29,10 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
-    """Every path of the project is relative to the working directory."""
+    """Every path of the project is relative to the working directory; log lines end with the test."""
     monkeypatch.chdir(tmp_path)
+    yield
+    logging.getLogger("btxrd").handlers = []
 
 
 @pytest.fixture(scope="session")

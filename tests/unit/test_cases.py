@@ -15,6 +15,7 @@ from btxrd.errors import UserError
         ("14f-osteosarcoma-distal-femur (1).jpeg", 2, "2-14f-osteosarcoma-distal-femur", "", "slug"),
         ("20m-osteosarcoma-sarcoma-2.png", 2, "2-20m-osteosarcoma-sarcoma-2", "", "slug"),
         ("8w单房（单纯）骨囊肿2.jpeg", 3, "3-8w单房（单纯）骨囊肿", "", "slug"),
+        ("45.jpeg", 3, "3-45", "", "slug"),
     ],
 )
 def test_names_are_read_by_the_rules_of_their_center(name, center, key, hospital, reason):

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from btxrd import cli
-
 
 def test_help_imports_nothing_heavy(root):
     code = (
@@ -55,11 +53,11 @@ def test_what_is_wrong_is_one_sentence_and_status_1(btxrd, command, words):
 
 
 def test_unexpected_errors_are_kept_for_the_log(btxrd, monkeypatch):
-    def broken(config, options):
+    def broken(*arguments, **options):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(cli, "COMMANDS", (broken,))
-    status, message = btxrd("broken", "--log", "logs/broken.log")
+    monkeypatch.setattr("btxrd.plots.draw_curves", broken)
+    status, message = btxrd("plot", "--log", "logs/broken.log")
     assert status == 1
     assert "a mistake of ours" in message
     assert "Traceback" not in message

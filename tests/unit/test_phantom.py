@@ -88,4 +88,4 @@ def test_held_out_centers_look_different(phantoms):
         return np.percentile(film, 95) - np.percentile(film, 30)
 
     by_center = metadata["file"].map(contrast).groupby(metadata["center"]).mean()
-    assert by_center[3] < 0.75 * by_center[1]
+    assert by_center[3] < 0.9 * by_center[1]

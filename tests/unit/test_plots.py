@@ -34,7 +34,7 @@ def test_titles_name_what_is_shown(tmp_path, monkeypatch):
     loss, recall = figure.axes
     assert loss.get_title() == "Training and Validation Loss"
     assert [text.get_text() for text in recall.get_legend().get_texts()] == ["Normal", "Benign", "Malignant"]
-    assert "best epoch: 3 (0.400)" in [text.get_text() for text in loss.get_legend().get_texts()]
+    assert "best epoch: 4 (0.350)" in [text.get_text() for text in loss.get_legend().get_texts()]
     assert note == "center_holdout · SYNTHETIC phantoms, research only, not for clinical use"
 
 

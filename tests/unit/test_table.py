@@ -17,6 +17,7 @@ def row(number, **changes):
         "age": 30,
         "gender": "M",
         "frontal": 1,
+        "lower limb": 1,
     }
     return values | changes
 
@@ -58,7 +59,7 @@ def test_labels_and_descriptions():
     assert list(found["image_id"]) == ["IMG000001", "IMG000002", "IMG000003"]
     assert list(found["label"]) == ["Normal", "Malignant", "Benign"]
     assert list(found["subtype"]) == ["", "osteosarcoma", "osteochondroma"]
-    assert list(found["region"]) == ["", "lower limb", ""]
+    assert list(found["region"]) == ["lower limb"] * 3
     assert list(found["view"]) == ["frontal", "frontal", "lateral"]
 
 

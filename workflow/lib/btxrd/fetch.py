@@ -8,7 +8,7 @@ from pathlib import Path
 import requests
 
 from btxrd.errors import UserError
-from btxrd.files import BLOCK_BYTES, put_in_place, sha256_of_file
+from btxrd.files import put_in_place, sha256_of_file
 from btxrd.progress import progress
 
 log = logging.getLogger("btxrd")
@@ -16,6 +16,7 @@ log = logging.getLogger("btxrd")
 TRIES = 3  # rounds over all addresses
 PAUSE_SECONDS = 2.0  # before the second round; doubled for each further one
 TIMEOUT_SECONDS = (10, 60)  # to connect, between two blocks
+BLOCK_BYTES = 2**16  # what a broken connection loses at most
 
 
 def fetch(addresses: Sequence[str], target: str | Path, sha256: str, size: int | None, advice: str) -> None:
@@ -62,7 +63,9 @@ def _download(address: str, part: Path, size: int | None) -> None:
 
 def _save(response: requests.Response, part: Path, have: int, size: int | None) -> None:
     length = response.headers.get("Content-Length", "")
-    total = size or (have + int(length) if length.isdigit() else None)
+    total = have + int(length) if length.isdigit() else size
+    if size is not None and total != size:
+        raise ValueError(f"{total:,} bytes offered in place of {size:,}")
     bar = progress(desc=part.stem, total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024)
     with bar, part.open("r+b" if have else "wb") as file:
         file.seek(have)

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BLOCK_BYTES = 1 << 20
-
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:

@@ -31,7 +31,7 @@ UNNAMED = re.compile(r"^([mf]\d+|\d+[mf])_\d+$", re.IGNORECASE)
 # center 2: a Radiopaedia case, " (2)" for a further view
 VIEW_SUFFIX = re.compile(r"\s*\(\d+\)$")
 # center 3: age, sex, diagnosis, running number
-RUNNING_NUMBER = re.compile(r"[\s_-]*\d+$")
+RUNNING_NUMBER = re.compile(r"\s*\d+$")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def parse_name(name: str, center: int) -> Case | None:
             hospital = coded["hospital"].lower()
             return Case(f"1-{hospital}{coded['number']}-{coded['sex'].upper()}-{coded['age']}", hospital, "coded")
         return Case(None, "", "unnamed") if UNNAMED.match(stem) else None
-    key = (VIEW_SUFFIX if center == 2 else RUNNING_NUMBER).sub("", stem)
-    return Case(f"{center}-{key}", "", "slug") if key else None
+    key = (VIEW_SUFFIX if center == 2 else RUNNING_NUMBER).sub("", stem) or stem
+    return Case(f"{center}-{key}", "", "slug")
 
 
 def make_cases(

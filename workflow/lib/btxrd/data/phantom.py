@@ -157,12 +157,16 @@ def _save_annotation(path: Path, image_name: str, film: drawing.Film, label: str
 
 def _row(plan: CasePlan, anatomy: drawing.Anatomy, view: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS, 0) | {"center": plan.center, view: 1}
+    row[_region(anatomy.bones[0].site)] = 1
     if plan.label == "Normal":
-        return row  # as in BTXRD, a Normal has no site, joint or region
+        return row  # as in BTXRD, a Normal has neither site nor joint
     site = anatomy.bones[anatomy.lesion.bone].site
-    region = "lower limb" if site in ("femur", "tibia", "fibula") else "upper limb"
-    set_flags = ("tumor", plan.label.lower(), site, NEAR_JOINT[site], region, _subtype(anatomy))
+    set_flags = ("tumor", plan.label.lower(), site, NEAR_JOINT[site], _subtype(anatomy))
     return row | dict.fromkeys(set_flags, 1)
+
+
+def _region(site: str) -> str:
+    return "lower limb" if site in ("femur", "tibia", "fibula") else "upper limb"
 
 
 def _subtype(anatomy: drawing.Anatomy) -> str:

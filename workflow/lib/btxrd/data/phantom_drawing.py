@@ -91,11 +91,11 @@ LOOKS = {
     ),
     2: Look(
         height=(70, 125), aspect=(0.6, 1.1), exposure=(0.6, 1.4), gamma=(0.75, 1.5), veil=(0.0, 0.18),
-        noise=(0.012, 0.05), blur=(0.5, 1.4), collimated=0.45, marker="letter", color=True, quality=75, tilt=14.0,
+        noise=(0.012, 0.035), blur=(0.5, 1.4), collimated=0.45, marker="letter", color=True, quality=75, tilt=14.0,
     ),
     3: Look(
         height=(60, 100), aspect=(0.65, 1.1), exposure=(0.55, 0.95), gamma=(1.0, 1.7), veil=(0.10, 0.26),
-        noise=(0.025, 0.07), blur=(0.9, 1.8), collimated=0.6, marker="ring", color=True, quality=60, tilt=14.0,
+        noise=(0.02, 0.05), blur=(0.9, 1.8), collimated=0.6, marker="ring", color=True, quality=60, tilt=14.0,
     ),
 }  # fmt: skip
 
@@ -220,7 +220,7 @@ def _add_soft_tissue(canvas: _Canvas, anatomy: Anatomy, bow: np.ndarray) -> None
         )
     depth = half**2 - (canvas.x - bow) ** 2
     thickness = np.sqrt(np.maximum(depth, 0, out=depth), out=depth)
-    texture = 1 + 0.07 * _noise(rng, canvas.attenuation.shape, 9)
+    texture = 1 + 0.05 * _noise(rng, canvas.attenuation.shape, 9)
     canvas.attenuation += SOFT / anatomy.soft * thickness * texture
 
 
@@ -237,7 +237,7 @@ def _add_bone(canvas: _Canvas, bone: Bone, bow: np.ndarray, anatomy: Anatomy, in
     marrow = np.sqrt(np.maximum(inner**2 - square, 0))
     shell = outer - marrow
     rng = np.random.default_rng([anatomy.texture_seed, index])
-    marrow *= 1 + 0.22 * _noise(rng, marrow.shape, max(8, canvas.height // 7))  # trabeculae
+    marrow *= 1 + 0.16 * _noise(rng, marrow.shape, max(8, canvas.height // 7))  # trabeculae
     lesion = anatomy.lesion
     has_lesion = lesion is not None and lesion.bone == index
     if has_lesion:
@@ -309,7 +309,7 @@ def _add_rim(canvas: _Canvas, lesion: Lesion, half: float, axis: float, rng: np.
     rows, columns = canvas.region(lesion.u, axis, 2 * lesion.radius)
     region = canvas.attenuation[rows, columns]
     depth = np.sqrt(_depth_in_lesion(canvas.u[rows], canvas.x[:, columns], lesion, half, axis))
-    region += 0.55 * np.exp(-(((depth - 1.04) / 0.085) ** 2))
+    region += 0.95 * np.exp(-(((depth - 1.04) / 0.11) ** 2))
     if lesion.kind == "matrix":
         specks = np.clip(_noise(rng, depth.shape, 16) * 2 - 0.5, 0, 1)
         region += 0.7 * specks * (depth < 0.85)
@@ -338,7 +338,7 @@ def _add_stalk(canvas: _Canvas, lesion: Lesion, bone: Bone, half: float, axis: f
     corners = _pixels(canvas, outline) - [columns.start, rows.start]
     cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1.0)
     core = cv2.erode(mask, None, iterations=max(1, round(0.012 * canvas.height)))
-    region += 0.62 * cv2.GaussianBlur(mask, (0, 0), 0.0015 * canvas.height) - 0.30 * core
+    region += 0.95 * cv2.GaussianBlur(mask, (0, 0), 0.0015 * canvas.height) - 0.45 * core
     canvas.outlines.append(outline)
 
 

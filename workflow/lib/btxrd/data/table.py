@@ -159,16 +159,14 @@ def oddities(rows: pd.DataFrame) -> list[str]:
     """What is strange in checked rows but makes no result wrong."""
     found = []
     tumor = rows["tumor"] == 1
-    for name, columns, relevant in (
-        ("view", VIEWS, tumor | True),
-        ("region", REGIONS, tumor),
-        ("subtype", SUBTYPES, tumor),
-    ):
-        number = rows[list(columns)].sum(axis=1)
-        for image_id, count in zip(rows["image_id"][relevant], number[relevant], strict=True):
-            if count != 1:
-                found.append(f"{image_id}: {count or 'no'} {name}{'' if count == 1 else 's'}")
-    anatomy = rows[[*SITES, *SUBTYPES, *REGIONS]].any(axis=1)
+    for name, columns, films in (("view", VIEWS, rows), ("region", REGIONS, rows), ("subtype", SUBTYPES, rows[tumor])):
+        number = films[list(columns)].sum(axis=1)
+        found += [
+            f"{image_id}: {count or 'no'} {name}s"
+            for image_id, count in zip(films["image_id"], number, strict=True)
+            if count != 1
+        ]
+    anatomy = rows[[*SITES, *SUBTYPES]].any(axis=1)
     found += [f"{image_id}: Normal, but with a site or subtype" for image_id in rows["image_id"][~tumor & anatomy]]
     return found
 
