@@ -179,7 +179,7 @@ def _lesion(rng: np.random.Generator, label: str, bones: tuple[Bone, ...]) -> Le
     distance = bone.head * rng.uniform(0.8, 1.5)  # metaphysis
     width = 0.5 * (bone.head + bone.shaft)
     scale = {"stalk": (0.8, 1.1), "cyst": (0.75, 1.0), "matrix": (0.7, 1.0), "sarcoma": (1.2, 1.7)}[kind]
-    radius = float(np.clip(width * rng.uniform(*scale), 0.15 if malignant else 0.085, 0.24))
+    radius = float(np.clip(width * rng.uniform(*scale), 0.16 if malignant else 0.085, 0.24))
     return Lesion(
         kind, index, float(np.clip(end - bone.joint * distance, 0.12, 0.88)), radius,
         int(rng.choice([-1, 1])), rng.uniform(-0.5, 0.5), int(rng.integers(2**31)),
@@ -354,7 +354,7 @@ def _add_sarcoma(canvas: _Canvas, lesion: Lesion, half: float, axis: float, rng:
     clouds = np.clip(_noise(rng, mass.shape, 9) + 0.2, 0, 1) * np.exp(-((distance / 0.9) ** 2))
     region = canvas.attenuation[rows, columns]
     inside = region > 0.05  # nothing grows out of the skin
-    region += (0.30 * mass + 0.50 * clouds) * inside
+    region += (0.35 * mass + 0.75 * clouds) * inside
     strokes = np.zeros(region.shape, np.float32)
     origin = np.array([columns.start - canvas.attenuation.shape[1] / 2, rows.start])
     for offset in np.linspace(-0.75, 0.75, int(rng.integers(9, 14))):
@@ -366,7 +366,7 @@ def _add_sarcoma(canvas: _Canvas, lesion: Lesion, half: float, axis: float, rng:
         start = np.array([edge, lesion.u + direction * 1.45 * radius])
         end = np.array([edge + side * 0.35 * radius, lesion.u + direction * 0.8 * radius])
         _line(strokes, canvas.height, origin, start, end)
-    region += 0.34 * cv2.GaussianBlur(strokes, (0, 0), 0.0025 * canvas.height) * inside
+    region += 0.55 * cv2.GaussianBlur(strokes, (0, 0), 0.0025 * canvas.height) * inside
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     wobble = radius * (1.15 + 0.1 * np.sin(3 * angle + rng.uniform(0, 6)))
     canvas.outlines.append(np.stack([middle + wobble * np.cos(angle), lesion.u + wobble * np.sin(angle)], axis=1))
