@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import yaml
 
@@ -43,7 +45,15 @@ def test_difference_turns_the_defaults_back_into_the_config():
 
 
 def test_number_in_scientific_notation_is_a_number():
-    assert load_config(['{"training": {"learning_rate": "3e-4"}}'])["training"]["learning_rate"] == 3e-4
+    training = {"learning_rate": "3e-4", "gradient_clip": "1e1", "epochs": "12"}
+    assert (
+        load_config([json.dumps({"training": training})])["training"].items()
+        >= {
+            "learning_rate": 3e-4,
+            "gradient_clip": 10.0,
+            "epochs": 12,
+        }.items()
+    )
 
 
 def test_center_means_center_holdout():

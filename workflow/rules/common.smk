@@ -51,11 +51,9 @@ def checkpoint_file(which):
     return str(paths.checkpoint(CONFIG, "{split}", which))
 
 
-def split_tables(wildcard="{split}"):
+def split_tables():
     """The tables of a split, by partition, with the wildcard left open."""
-    return {
-        partition: str(path) for partition, path in paths.split_tables(CONFIG, wildcard).items()
-    }
+    return {name: str(path) for name, path in paths.split_tables(CONFIG, "{split}").items()}
 
 
 RESULTS = [

@@ -2,11 +2,6 @@
 
 RAW = paths.raw_folder(CONFIG)
 UNPACKED = Path(CONFIG["data"]["raw_dir"])
-CASE_NAMES = (
-    [str(RAW / "case_names.xlsx")]
-    if CONFIG["data"]["source"] == "phantom"
-    else [name for name in CONFIG["data"]["case_names"] or [] if isinstance(name, str)]
-)
 
 
 rule download:
@@ -128,7 +123,7 @@ rule cases:
     """Read from the authors' original file names which films show the same case."""
     input:
         metadata=rules.table.output.metadata,
-        names=CASE_NAMES,
+        names=[name for name in paths.case_names(CONFIG) if isinstance(name, str)],
         code=code("data/cases.py"),
     output:
         cases=str(paths.CASES),

@@ -6,7 +6,7 @@ WEIGHTS = paths.pretrained_weights(CONFIG)
 rule weights:
     """Fetch the ImageNet weights and check them."""
     output:
-        file=str(paths.WEIGHTS / "{backbone}.bin"),
+        file=str(paths.fetched_weights("{backbone}")),
     log:
         "logs/weights_{backbone}.log",
     benchmark:

@@ -7,22 +7,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from btxrd import __version__
+from btxrd import __version__, paths
 from btxrd.config import Config, load_config, merged
 from btxrd.errors import UserError
-from btxrd.paths import (
-    CASE_NAMES,
-    CASES,
-    METADATA,
-    archive_record,
-    cache_array,
-    cache_index,
-    pretrained_weights,
-    raw_folder,
-    result,
-    split_summary,
-    split_tables,
-)
 
 log = logging.getLogger("btxrd")
 Options = argparse.Namespace
@@ -32,14 +19,14 @@ def download(config: Config, options: Options) -> None:
     """fetch and check the archive, or check the one that is there"""
     from btxrd.data.archive import download
 
-    download(config["data"]["archive"], config["data"]["sha256"], archive_record(config))
+    download(config["data"]["archive"], config["data"]["sha256"], paths.archive_record(config))
 
 
 def extract(config: Config, options: Options) -> None:
     """unpack the archive"""
     from btxrd.data.archive import extract
 
-    extract(config["data"]["archive"], raw_folder(config))
+    extract(config["data"]["archive"], paths.raw_folder(config))
 
 
 def phantom(config: Config, options: Options) -> None:
@@ -47,7 +34,7 @@ def phantom(config: Config, options: Options) -> None:
     from btxrd.data.phantom import make_phantoms
 
     wanted = config["data"]["phantom"]
-    make_phantoms(raw_folder(config), wanted["images"], wanted["long_side"], config["seed"], options.threads)
+    make_phantoms(paths.raw_folder(config), wanted["images"], wanted["long_side"], config["seed"], options.threads)
 
 
 def table(config: Config, options: Options) -> None:
@@ -55,7 +42,7 @@ def table(config: Config, options: Options) -> None:
     from btxrd.data.table import make_table
 
     expected = None if config["data"]["source"] == "phantom" else config["data"]["expected_counts"]
-    make_table(raw_folder(config), METADATA, expected, options.threads)
+    make_table(paths.raw_folder(config), paths.METADATA, expected, options.threads)
 
 
 def cache(config: Config, options: Options) -> None:
@@ -63,17 +50,15 @@ def cache(config: Config, options: Options) -> None:
     from btxrd.data.cache import build_cache
 
     data = config["data"]
-    array, index = cache_array(config), cache_index(config)
-    build_cache(METADATA, data["image_size"], data["resize"], array, index, options.threads)
+    array, index = paths.cache_array(config), paths.cache_index(config)
+    build_cache(paths.METADATA, data["image_size"], data["resize"], array, index, options.threads)
 
 
 def cases(config: Config, options: Options) -> None:
     """read from the original names which images are one case"""
     from btxrd.data.cases import make_cases
 
-    phantoms = config["data"]["source"] == "phantom"
-    names = [str(raw_folder(config) / "case_names.xlsx")] if phantoms else config["data"]["case_names"]
-    make_cases(METADATA, names, CASE_NAMES, CASES)
+    make_cases(paths.METADATA, paths.case_names(config), paths.CASE_NAMES, paths.CASES)
 
 
 def split(config: Config, options: Options) -> None:
@@ -81,18 +66,22 @@ def split(config: Config, options: Options) -> None:
     from btxrd.data.splits import make_split
 
     name = config["training"]["split_strategy"]
-    make_split(name, METADATA, CASES, config["seed"], split_tables(config, name), split_summary(config, name))
+    make_split(
+        name,
+        paths.METADATA,
+        paths.CASES,
+        config["seed"],
+        paths.split_tables(config, name),
+        paths.split_summary(config, name),
+    )
 
 
 def weights(config: Config, options: Options) -> None:
     """fetch and check the ImageNet weights"""
     from btxrd.models.weights import fetch_weights
 
-    target = pretrained_weights(config)
-    if target is None:
-        log.info("model.pretrained is false: no weights are needed")
-    else:
-        fetch_weights(config["model"]["backbone"], target)
+    backbone = config["model"]["backbone"]
+    fetch_weights(backbone, paths.fetched_weights(backbone))
 
 
 def train(config: Config, options: Options) -> None:
@@ -113,9 +102,9 @@ def plot(config: Config, options: Options) -> None:
 
     name = config["training"]["split_strategy"]
     draw_curves(
-        result(config, name, "training_log.csv"),
-        result(config, name, "loss_curve.png"),
-        result(config, name, "recall_curve.png"),
+        paths.result(config, name, "training_log.csv"),
+        paths.result(config, name, "loss_curve.png"),
+        paths.result(config, name, "recall_curve.png"),
         split=name,
         source=config["data"]["source"],
     )

@@ -136,16 +136,22 @@ def _defaults_of(node: Mapping[str, Any]) -> Any:
 
 
 def _with_numbers(value: Any, node: Mapping[str, Any]) -> Any:
-    """Turn texts such as `3e-4`, which YAML does not take for a number, into one where a number is due."""
+    """Turn texts into numbers where numbers are due: YAML takes `3e-4` for a text, `snakemake --config` all values."""
     if isinstance(value, Mapping):
         children = node.get("properties", {})
         return {key: _with_numbers(item, children.get(key, {})) for key, item in value.items()}
-    if isinstance(value, str) and "number" in node.get("type", ()):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if isinstance(value, str) and _is_number(node):
+        for number in (int, float):
+            try:
+                return number(value)
+            except ValueError:
+                continue
     return value
+
+
+def _is_number(node: Mapping[str, Any]) -> bool:
+    kinds = node.get("type", ())
+    return bool({"number", "integer"} & set([kinds] if isinstance(kinds, str) else kinds))
 
 
 def _sentences(error: ValidationError) -> Iterator[str]:

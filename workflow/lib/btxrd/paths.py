@@ -10,13 +10,18 @@ METADATA = Path("resources/metadata.csv")
 CASES = Path("resources/cases.csv")
 PHANTOMS = Path("resources/phantom")
 CASE_NAMES = Path("resources/case_names")
-WEIGHTS = Path("resources/weights")
 
 
 def raw_folder(config: Mapping[str, Any]) -> Path:
     """The folder in BTXRD's layout: dataset.xlsx, images/, Annotations/."""
     data = config["data"]
     return PHANTOMS if data["source"] == "phantom" else Path(data["raw_dir"])
+
+
+def case_names(config: Mapping[str, Any]) -> list[Any]:
+    """The tables of original file names: local files, or {url, sha256}; phantoms bring their own."""
+    data = config["data"]
+    return [str(PHANTOMS / "case_names.xlsx")] if data["source"] == "phantom" else list(data["case_names"] or [])
 
 
 def archive_record(config: Mapping[str, Any]) -> Path:
@@ -51,7 +56,12 @@ def pretrained_weights(config: Mapping[str, Any]) -> Path | None:
     model = config["model"]
     if not model["pretrained"]:
         return None
-    return Path(model["weights"] or WEIGHTS / f"{model['backbone']}.bin")
+    return Path(model["weights"]) if model["weights"] else fetched_weights(model["backbone"])
+
+
+def fetched_weights(backbone: str) -> Path:
+    """Where the ImageNet weights of a backbone are fetched to."""
+    return Path(f"resources/weights/{backbone}.bin")
 
 
 def checkpoint(config: Mapping[str, Any], split: str, which: str) -> Path:

@@ -18,7 +18,10 @@ log = logging.getLogger("btxrd")
 def set_up_logging(log_file: str | Path | None) -> None:
     """Send log lines to stderr and, if named, to `log_file`, written anew."""
     log.setLevel(logging.INFO)
-    log.handlers = [logging.StreamHandler(sys.stderr)]
+    terminal = logging.StreamHandler(sys.stderr)
+    if sys.stderr.isatty():  # a second training may have drawn its bar on this line: clear it
+        terminal.setFormatter(logging.Formatter("\r\x1b[K%(message)s"))
+    log.handlers = [terminal]
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         log.addHandler(logging.FileHandler(log_file, mode="w", encoding="utf-8"))

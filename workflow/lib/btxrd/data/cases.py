@@ -56,9 +56,7 @@ def parse_name(name: str, center: int) -> Case | None:
     return Case(f"{center}-{key}", "", "slug")
 
 
-def make_cases(
-    metadata_file: str | Path, names: Sequence[Any] | None, names_folder: str | Path, target: str | Path
-) -> None:
+def make_cases(metadata_file: str | Path, names: Sequence[Any], names_folder: str | Path, target: str | Path) -> None:
     """Write cases.csv (image_id, case_id, hospital, reason, duplicate_group) to `target`.
 
     `names` are tables with the columns image_id and Original Name: local files, or {url, sha256}, fetched to
@@ -66,7 +64,7 @@ def make_cases(
     Raises UserError for a named local file that can't be used.
     """
     metadata = read_metadata(metadata_file)
-    cases = assign_cases(metadata, _original_names(names or (), Path(names_folder)))
+    cases = assign_cases(metadata, _original_names(names, Path(names_folder)))
     with written_whole(target) as temporary:
         cases.to_csv(temporary, index=False)
     sizes = cases["case_id"].value_counts()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +58,7 @@ def make_phantoms(folder: str | Path, images: int, long_side: int, seed: int, pr
 
     Classes and centers have BTXRD's shares. The same seed gives the same bytes, whatever the number of processes.
     """
-    folder = Path(folder)
+    folder, started = Path(folder), time.monotonic()
     plans = plan_cases(images, seed)
     with scratch_folder(folder / "drawn") as scratch:
         for name in (IMAGES, ANNOTATIONS):
@@ -71,7 +72,8 @@ def make_phantoms(folder: str | Path, images: int, long_side: int, seed: int, pr
         table[list(NAME_COLUMNS)].to_excel(scratch / CASE_NAMES, index=False)
         (scratch / CASE_NAMES).replace(folder / CASE_NAMES)
         put_layout_in_place(scratch, folder)
-    log.info("drew %d SYNTHETIC films of %d cases into %s", images, len(plans), folder)
+    rate = images / (time.monotonic() - started)
+    log.info("drew %d SYNTHETIC films of %d cases into %s: %.0f films/s", images, len(plans), folder, rate)
 
 
 def plan_cases(images: int, seed: int) -> list[CasePlan]:
