@@ -7,12 +7,14 @@ Lengths are in units of the film's height; a bone runs along the vertical axis u
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import cv2
 import numpy as np
 
 CORTEX, MARROW, SOFT = 9.0, 2.6, 0.95  # attenuation per unit of thickness
 MOST_ATTENUATION = 5.0  # a film is white long before
+GRAIN_SIDE = 2048  # px
 VIEW_ANGLES = {"frontal": 0.0, "oblique": 0.8, "lateral": 1.5}  # radians about the bone's axis
 
 
@@ -226,26 +228,34 @@ def _add_soft_tissue(canvas: _Canvas, anatomy: Anatomy, bow: np.ndarray) -> None
 
 def _add_bone(canvas: _Canvas, bone: Bone, bow: np.ndarray, anatomy: Anatomy, index: int, turn: float) -> None:
     """Add one bone and, if it carries the lesion, the lesion."""
-    reach = bone.head * 1.05 + abs(anatomy.bend)
-    middle = canvas.attenuation.shape[1] / 2 + bone.offset * canvas.height
-    columns = slice(max(0, int(middle - reach * canvas.height)), max(1, int(middle + reach * canvas.height) + 2))
-    across = canvas.x[:, columns] - bow - bone.offset
-    width, cortex = bone.profile(canvas.u[:, 0])
+    rows, columns = _extent(canvas, bone, abs(anatomy.bend))
+    u, x = canvas.u[rows], canvas.x[:, columns]
+    width, cortex = bone.profile(u[:, 0])
     width, inner = width[:, None], (width - cortex)[:, None]
-    square = across**2
+    square = (x - bow[rows] - bone.offset) ** 2
     outer = np.sqrt(np.maximum(width**2 - square, 0))
     marrow = np.sqrt(np.maximum(inner**2 - square, 0))
     shell = outer - marrow
     rng = np.random.default_rng([anatomy.texture_seed, index])
-    marrow *= 1 + 0.16 * _noise(rng, marrow.shape, max(8, canvas.height // 7))  # trabeculae
+    trabeculae = _noise(rng, marrow.shape, max(8, max(marrow.shape) // 7), cv2.INTER_LINEAR)
+    marrow *= 1 + 0.16 * trabeculae
     lesion = anatomy.lesion
-    has_lesion = lesion is not None and lesion.bone == index
-    if has_lesion:
-        lesion = replace(lesion, side=lesion.side if math.cos(turn + lesion.angle) >= 0 else -lesion.side)
-        _destroy(canvas, lesion, bone, bow, columns, shell, marrow)
-    canvas.attenuation[:, columns] += CORTEX * shell + MARROW * marrow
-    if has_lesion:
-        _add_lesion(canvas, lesion, bone, bow)
+    if lesion is None or lesion.bone != index:
+        canvas.attenuation[rows, columns] += CORTEX * shell + MARROW * marrow
+        return
+    lesion = replace(lesion, side=lesion.side if math.cos(turn + lesion.angle) >= 0 else -lesion.side)
+    half, axis = _lesion_place(canvas, lesion, bone, bow)
+    _destroy(u, x, lesion, half, axis, shell, marrow)
+    canvas.attenuation[rows, columns] += CORTEX * shell + MARROW * marrow
+    _add_lesion(canvas, lesion, bone, half, axis)
+
+
+def _extent(canvas: _Canvas, bone: Bone, bend: float) -> tuple[slice, slice]:
+    """The rows and columns that a bone can cover."""
+    height, width = canvas.attenuation.shape
+    reach, middle = (bone.head * 1.05 + bend) * height, width / 2 + bone.offset * height
+    rows = slice(max(0, int(bone.top * height)), min(height, int(bone.bottom * height) + 2))
+    return rows, slice(max(0, int(middle - reach)), max(1, int(middle + reach) + 2))
 
 
 def _lesion_place(canvas: _Canvas, lesion: Lesion, bone: Bone, bow: np.ndarray) -> tuple[float, float]:
@@ -256,39 +266,25 @@ def _lesion_place(canvas: _Canvas, lesion: Lesion, bone: Bone, bow: np.ndarray) 
 
 
 def _destroy(
-    canvas: _Canvas,
-    lesion: Lesion,
-    bone: Bone,
-    bow: np.ndarray,
-    columns: slice,
-    shell: np.ndarray,
-    marrow: np.ndarray,
+    u: np.ndarray, x: np.ndarray, lesion: Lesion, half: float, axis: float, shell: np.ndarray, marrow: np.ndarray
 ) -> None:
     """Take bone away: sharply for a cyst, moth-eaten and without an edge for a sarcoma."""
-    half, axis = _lesion_place(canvas, lesion, bone, bow)
     rng = np.random.default_rng([lesion.seed, 1])
     if lesion.kind in ("cyst", "matrix"):
-        inside = _depth_in_lesion(canvas.u, canvas.x[:, columns], lesion, half, axis) < 1
+        inside = _depth_in_lesion(u, x, lesion, half, axis) < 1
         marrow[inside] *= 0.08
         shell[inside] *= 0.35
     elif lesion.kind == "sarcoma":
-        rows, region_columns = canvas.region(lesion.u, axis, 2.2 * lesion.radius)
-        local = slice(max(0, region_columns.start - columns.start), max(0, region_columns.stop - columns.start))
-        part = marrow[rows, local]
-        left = columns.start + local.start
-        distance = np.hypot(
-            canvas.u[rows] - lesion.u,
-            canvas.x[:, left : left + part.shape[1]] - axis - 0.4 * lesion.side * half,
-        )
+        distance = np.hypot(u - lesion.u, x - axis - 0.4 * lesion.side * half)
         presence = np.exp(-((distance / (1.1 * lesion.radius)) ** 2))
-        holes = np.clip(_noise(rng, part.shape, 14) * 2.2 + 0.9, 0, 1) * presence
-        part *= 1 - 0.9 * holes
-        shell[rows, local] *= 1 - 0.85 * np.clip(holes * 1.3, 0, 1)
+        cells = max(4, round(3.2 * float(u[-1, 0] - u[0, 0]) / lesion.radius))
+        holes = np.clip(_noise(rng, marrow.shape, cells) * 2.2 + 0.9, 0, 1) * presence
+        marrow *= 1 - 0.9 * holes
+        shell *= 1 - 0.85 * np.clip(holes * 1.3, 0, 1)
 
 
-def _add_lesion(canvas: _Canvas, lesion: Lesion, bone: Bone, bow: np.ndarray) -> None:
+def _add_lesion(canvas: _Canvas, lesion: Lesion, bone: Bone, half: float, axis: float) -> None:
     """Add what the lesion makes: a sclerotic rim, a stalked outgrowth, periosteal new bone, a mass."""
-    half, axis = _lesion_place(canvas, lesion, bone, bow)
     rng = np.random.default_rng([lesion.seed, 2])
     if lesion.kind == "stalk":
         _add_stalk(canvas, lesion, bone, half, axis, rng)
@@ -382,11 +378,26 @@ def _pixels(canvas: _Canvas, points: np.ndarray) -> np.ndarray:
     return points * canvas.height + [canvas.attenuation.shape[1] / 2, 0]
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
+def _noise(
+    rng: np.random.Generator, shape: tuple[int, int], cells: int, interpolation: int = cv2.INTER_CUBIC
+) -> np.ndarray:
     """Smooth noise of unit variance, about `cells` blobs along the longer side."""
     cell = max(1, max(shape) / cells)
     grid = rng.standard_normal((int(shape[0] / cell) + 3, int(shape[1] / cell) + 3), dtype=np.float32)
-    return cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(grid, (shape[1], shape[0]), interpolation=interpolation)
+
+
+@cache
+def _grain() -> np.ndarray:
+    """White noise to cut a film's grain from; to draw it anew for each film would take a tenth of the time."""
+    return np.random.default_rng(0).standard_normal((GRAIN_SIDE, GRAIN_SIDE), dtype=np.float32)
+
+
+def _grain_of(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    repeats = [-(-side // GRAIN_SIDE) for side in shape]
+    grain = _grain() if max(repeats) == 1 else np.tile(_grain(), repeats)
+    top, left = (int(rng.integers(whole - side + 1)) for whole, side in zip(grain.shape, shape, strict=True))
+    return grain[top : top + shape[0], left : left + shape[1]]
 
 
 def _placed(
@@ -415,16 +426,16 @@ def _exposed(attenuation: np.ndarray, look: Look, rng: np.random.Generator) -> n
     veil = rng.uniform(*look.veil)
     levels = np.linspace(0, MOST_ATTENUATION, 4096)
     curve = (1 - np.exp(-rng.uniform(*look.exposure) * levels)) ** rng.uniform(*look.gamma) * (1 - 1.6 * veil) + veil
-    steps = np.clip(blurred * (4095 / MOST_ATTENUATION), 0, 4095).astype(np.uint16)
+    steps = cv2.min(blurred * (4095 / MOST_ATTENUATION), 4095).astype(np.uint16)
     film = curve.astype(np.float32)[steps]  # a table is three times as fast as exp and power per pixel
-    film += rng.uniform(*look.noise) * rng.standard_normal(film.shape, dtype=np.float32)
+    film += np.float32(rng.uniform(*look.noise)) * _grain_of(rng, film.shape)
+    image = cv2.convertScaleAbs(cv2.max(film, 0), alpha=255)
     if rng.random() < look.collimated:
-        top, bottom = rng.uniform(0.01, 0.06, 2) * height
-        left, right = rng.uniform(0.01, 0.09, 2) * width
-        inside = np.zeros_like(film)
-        inside[int(top) : height - int(bottom), int(left) : width - int(right)] = 1
-        film *= inside
-    return (np.clip(film, 0, 1) * 255).astype(np.uint8)
+        top, bottom = (rng.uniform(0.01, 0.06, 2) * height).astype(int)
+        left, right = (rng.uniform(0.01, 0.09, 2) * width).astype(int)
+        image[:top] = image[height - bottom :] = 0
+        image[:, :left] = image[:, width - right :] = 0
+    return image
 
 
 def _marked(image: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
