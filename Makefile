@@ -35,7 +35,7 @@ report: $(READY) ## report.html of what train-all made, one file that works offl
 	$(SNAKEMAKE) --report report.html
 
 test: $(READY) ## the tests, at most 4 minutes on 2 cores
-	.venv/bin/pytest -n 2 --dist worksteal tests
+	.venv/bin/pytest -n 2 --dist loadfile tests/unit tests/workflow
 
 test-demo: $(READY) ## the demo learns, for three seeds: about 10 minutes on 2 cores
 	.venv/bin/pytest -s tests/long

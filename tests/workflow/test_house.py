@@ -52,3 +52,10 @@ def test_snakefiles_import_nothing_heavy(root):
     heavy = re.compile(r"^\s*(?:import|from)\s+(torch|numpy|pandas|cv2|timm|sklearn|matplotlib)\b", re.MULTILINE)
     for path in [root / "workflow/Snakefile", *(root / "workflow/rules").glob("*.smk")]:
         assert not heavy.search(path.read_text()), path
+
+
+def test_picture_of_the_stages_shows_every_rule(root):
+    text = "".join(path.read_text() for path in (root / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
+    picture = (root / "docs/dag.svg").read_text()
+    assert {name for name in rules if f">{name}</text>" in picture} == rules - {"phantom"}
