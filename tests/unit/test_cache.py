@@ -71,10 +71,11 @@ def test_index_names_what_went_in():
     write_films({"b.jpeg": film(), "a.jpeg": film(3)})
     cache = build()
     assert cache.rows == {"b": 0, "a": 1}
-    assert cache.index["array_sha256"] == sha256_of_file("c.npy")
-    before = cache.index["films_sha256"]
+    before = dict(cache.index)
     write_films({"b.jpeg": film(), "a.jpeg": film(6)})
-    assert build().index["films_sha256"] != before
+    after = build().index
+    for name in ("films_sha256", "array_sha256", "block_sha256"):
+        assert after[name] != before[name]
 
 
 def test_processes_do_not_change_a_byte():
@@ -128,3 +129,18 @@ def test_one_thread_a_process():
     write_films({"a.jpeg": film()})
     build()
     assert cv2.getNumThreads() == 1
+
+
+def test_one_wrong_byte_is_noticed_when_its_block_is_read(monkeypatch):
+    monkeypatch.setattr("btxrd.data.cache.BLOCK_BYTES", 2 * 64 * 64)
+    write_films({f"{number}.jpeg": film() for number in range(5)})
+    build()
+    content = bytearray(Path("c.npy").read_bytes())
+    content[-64 * 64 - 7] ^= 1  # in film 3, so in block 1 of 3
+    Path("c.npy").write_bytes(content)
+    cache = open_cache(Path("c.json"))
+    cache.film(1)
+    cache.film(4)
+    for row in (2, 3):
+        with pytest.raises(UserError, match=r"c\.npy: block 1 is damaged; run `snakemake -R cache`"):
+            cache.film(row)

@@ -12,7 +12,7 @@ LIB = os.path.join(workflow.basedir, "lib")
 sys.path.insert(0, LIB)
 
 from btxrd import paths
-from btxrd.config import complete, defaults, difference, pick
+from btxrd.config import complete, defaults, difference, pick, training_keys
 from btxrd.errors import UserError
 
 SPLITS = ("stratified", "center_holdout")

@@ -29,18 +29,7 @@ rule train:
         array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
         index=rules.cache.output.index,
         weights=[str(WEIGHTS)] if WEIGHTS else [],
-        code=code(
-            "data/dataset.py",
-            "data/transforms.py",
-            "models/classifier.py",
-            "models/weights.py",
-            "training/checkpoint.py",
-            "training/environment.py",
-            "training/history.py",
-            "training/loop.py",
-            "training/run.py",
-            "training/schedule.py",
-        ),
+        code=code(*paths.TRAINING_CODE),
     output:
         best=checkpoint_file("best"),
         final=checkpoint_file("final"),
@@ -63,13 +52,7 @@ rule train:
         mem_mb=8000,
         runtime=720,
     params:
-        settings=settings(
-            "seed",
-            "data.image_size",
-            "data.resize",
-            "model",
-            *(f"training.{key}" for key in CONFIG["training"] if key != "split_strategy"),
-        ),
+        settings=settings(*training_keys()),
     shell:
         "btxrd train"
         " --override training.split_strategy={wildcards.split}"

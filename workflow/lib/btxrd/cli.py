@@ -9,7 +9,7 @@ from pathlib import Path
 
 from btxrd import __version__, paths
 from btxrd.config import Config, load_config, merged
-from btxrd.errors import UserError
+from btxrd.errors import Interrupted, UserError
 
 log = logging.getLogger("btxrd")
 Options = argparse.Namespace
@@ -133,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("btxrd %s: stopped from the keyboard", options.command)
         return 130
+    except Interrupted as interrupted:
+        log.error("btxrd %s: stopped by %s; the same command goes on from the state", options.command, interrupted)
+        return 128 + interrupted.signum
     except Exception as error:  # a mistake of ours: a sentence for the terminal, the traceback for the log
         log.error("btxrd %s: internal error: %s: %s", options.command, type(error).__name__, error)
         log_to_file_only("".join(traceback.format_exception(error)))

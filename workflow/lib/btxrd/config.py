@@ -21,7 +21,7 @@ Config = dict[str, Any]
 @cache
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration."""
-    return yaml.safe_load(SCHEMA_FILE.read_text())
+    return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
 
 
 def load_config(sources: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
@@ -83,6 +83,13 @@ def difference(config: Mapping[str, Any], base: Mapping[str, Any]) -> Config:
 def pick(config: Mapping[str, Any], keys: Sequence[str]) -> str:
     """The named dotted keys of `config` as one canonical JSON text, the same for any order of the YAML."""
     return json.dumps({key: _get(config, key) for key in keys}, sort_keys=True)
+
+
+def training_keys() -> list[str]:
+    """The keys that shape a trained model: a change in one of them retrains, and an old state is not gone on with."""
+    indifferent = ("split_strategy", "checkpoint_minutes")
+    training = (f"training.{key}" for key in defaults()["training"] if key not in indifferent)
+    return ["seed", "data.image_size", "data.resize", "model", *training]
 
 
 def _get(config: Any, key: str) -> Any:

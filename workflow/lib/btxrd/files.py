@@ -27,6 +27,9 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp hides the file from everyone else
         put_in_place(temporary, path)
+    except OSError as error:  # a full disk, say; the error of a write names no file
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,7 +54,8 @@ def sync(path: Path) -> None:
 def write_json(data: Any, path: str | Path) -> None:
     """Write `data` as indented JSON with sorted keys, whole or not at all."""
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def sha256_of_file(path: str | Path) -> str:

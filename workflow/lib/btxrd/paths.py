@@ -6,6 +6,20 @@ from typing import Any
 
 from btxrd import PARTITIONS
 
+# The library's modules that shape a trained model: an edit of one retrains, and an old state is not gone on with.
+TRAINING_CODE = (
+    "data/dataset.py",
+    "data/transforms.py",
+    "models/classifier.py",
+    "models/weights.py",
+    "training/checkpoint.py",
+    "training/environment.py",
+    "training/history.py",
+    "training/loop.py",
+    "training/run.py",
+    "training/schedule.py",
+    "training/state.py",
+)
 METADATA = Path("resources/metadata.csv")
 CASES = Path("resources/cases.csv")
 PHANTOMS = Path("resources/phantom")
@@ -70,7 +84,7 @@ def checkpoint(config: Mapping[str, Any], split: str, which: str) -> Path:
 
 
 def state_folder(config: Mapping[str, Any], split: str) -> Path:
-    """What a running training keeps: rows so far, best weights so far, live curves; gone after success."""
+    """What a running training goes on from: state file, rows, best weights, live curves; gone after success."""
     return Path(config["paths"]["checkpoints_dir"]) / ".state" / split
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,39 @@ import numpy as np
 
 from btxrd.data.table import read_metadata
 from btxrd.errors import UserError, raise_all
-from btxrd.files import sha256_of_file, write_json, written_whole
+from btxrd.files import write_json, written_whole
 from btxrd.progress import parallel_map
 
 log = logging.getLogger("btxrd")
 
+BLOCK_BYTES = 2**20  # small enough to check as it is read, large enough to hash fast
+
 
 class Cache:
-    """Decoded films: `images` is uint8 (N, size, size), memory-mapped; `rows` gives the row of an image_id.
+    """Decoded films: `film(image_id)` is uint8 (size, size), read from a memory-mapped file.
 
-    A loader worker that gets a copy maps the file itself, in place of receiving its content.
+    Each block of films is checked against its hash when its first film is read. A loader worker that gets a copy
+    maps the file itself, in place of receiving its content.
     """
 
     def __init__(self, array: Path, index: dict[str, Any]):
         self.array, self.index = array, index
         self.rows = {image_id: row for row, image_id in enumerate(index["image_ids"])}
         self.images = np.load(array, mmap_mode="r")
+        self._checked: set[int] = set()
 
     def __reduce__(self) -> tuple[type, tuple[Path, dict[str, Any]]]:
         return Cache, (self.array, self.index)
+
+    def film(self, row: int) -> np.ndarray:
+        """The film of a row, uint8 (size, size); raises UserError if its block is not what was written."""
+        block = row // self.index["block_films"]
+        if block not in self._checked:
+            films = _block(self.images, block, self.index["block_films"])
+            if _digest(films) != self.index["block_sha256"][block]:
+                raise UserError(f"{self.array}: block {block} is damaged; run `snakemake -R cache` to make it anew.")
+            self._checked.add(block)
+        return self.images[row]
 
 
 def build_cache(metadata_file: str | Path, size: int, resize: str, array: Path, index: Path, processes: int) -> None:
@@ -52,16 +67,28 @@ def build_cache(metadata_file: str | Path, size: int, resize: str, array: Path, 
                 images[row] = image
         raise_all(problems, "films that can't be cached")
         images.flush()
-        pixels_sha256 = sha256_of_file(temporary)
+        block_films = max(1, BLOCK_BYTES // size**2)
+        blocks = range(math.ceil(len(films) / block_films))
+        block_sha256 = [_digest(_block(images, block, block_films)) for block in blocks]
     facts = {
         "size": size,
         "resize": resize,
         "image_ids": list(metadata["image_id"]),
-        "films_sha256": hashlib.sha256("".join(metadata["sha256"]).encode()).hexdigest(),
-        "array_sha256": pixels_sha256,
+        "films_sha256": _digest("".join(metadata["sha256"]).encode()),
+        "array_sha256": _digest("".join(block_sha256).encode()),
+        "block_films": block_films,
+        "block_sha256": block_sha256,
     }
     write_json(facts, index)
     log.info("%d films at %d px (%s): %.0f MB in %s", len(films), size, resize, array.stat().st_size / 1e6, array)
+
+
+def _block(images: np.ndarray, block: int, films: int) -> np.ndarray:
+    return images[block * films : (block + 1) * films]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def open_cache(index: Path) -> Cache:
@@ -69,7 +96,7 @@ def open_cache(index: Path) -> Cache:
     array = index.with_suffix(".npy")
     advice = "run `snakemake -R cache` to make it anew."
     try:
-        cache = Cache(array, json.loads(index.read_text()))
+        cache = Cache(array, json.loads(index.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: the cache is missing; {advice}") from None
     except ValueError as error:
@@ -87,7 +114,7 @@ def decode_film(film: tuple[str, str], size: int, resize: str) -> np.ndarray | s
         content = Path(file).read_bytes()
     except OSError as error:
         return f"{file}: {error.strerror}"
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if _digest(content) != sha256:
         return f"{file}: not the file that metadata.csv describes; run `snakemake -R table`"
     # Gray decoding honours the EXIF orientation.
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)

@@ -1,6 +1,6 @@
 """A partition of a split as a torch data set, and loaders whose content no worker can change."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import albumentations as A
@@ -39,7 +39,7 @@ class BTXRDDataset(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        image = apply_keyed(self._transforms, self._cache.images[self._rows[index]], self._seed, epoch, index)
+        image = apply_keyed(self._transforms, self._cache.film(self._rows[index]), self._seed, epoch, index)
         return torch.from_numpy(np.array(image)).unsqueeze(0), self.labels[index]
 
 
@@ -48,23 +48,33 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __init__(self, length: int, shuffle: bool, seed: int):
         self.length, self.shuffle, self.seed = length, shuffle, seed
-        self.epoch = 0
+        self.start(epoch=0)
+
+    def start(self, epoch: int, first: int = 0) -> None:
+        """Make the next pass that of `epoch`, without its first `first` images."""
+        self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
-        return self.length
+        return max(0, self.length - self.first)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = range(self.length)
         if self.shuffle:
             key = np.array([self.seed, self.epoch], dtype=np.uint64)
             order = np.random.Generator(np.random.Philox(key=key)).permutation(self.length)
-        return ((self.epoch, int(index)) for index in order)
+        return ((self.epoch, int(index)) for index in order[self.first :])
 
 
 def create_dataloader(
-    dataset: BTXRDDataset, batch_size: int, shuffle: bool, seed: int, num_workers: int, device: torch.device
+    dataset: BTXRDDataset,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    num_workers: int,
+    device: torch.device,
+    worker_init: Callable[[int], None] | None = None,
 ) -> DataLoader:
-    """Batches of (uint8 (B, 1, size, size), int64 (B,)); set `loader.sampler.epoch` before each epoch."""
+    """Batches of (uint8 (B, 1, size, size), int64 (B,)); call `loader.sampler.start` before each epoch."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -72,4 +82,5 @@ def create_dataloader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=device.type == "cuda",
+        worker_init_fn=worker_init,
     )

@@ -154,7 +154,7 @@ def _save_annotation(path: Path, image_name: str, film: drawing.Film, label: str
         "imageHeight": height,
         "imageWidth": width,
     }  # fmt: skip
-    path.write_text(json.dumps(content, indent=2))
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def _row(plan: CasePlan, anatomy: drawing.Anatomy, view: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The device a training runs on, and the seeds that everything random follows from."""
 
+import os
 import random
 
 import numpy as np
@@ -24,6 +25,18 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # for libraries that still draw from it
     torch.manual_seed(seed)
+
+
+def set_determinism(device: torch.device, deterministic: bool) -> None:
+    """Make CUDA give the same bits at every run, or let it choose the fastest way; other devices need neither."""
+    if device.type != "cuda":
+        return
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA's first matrix is multiplied
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads such memory
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

@@ -30,7 +30,7 @@ def save_training_log(rows: Sequence[Row], path: str | Path) -> None:
         middle = (f"{row[name]:.6f}" for name in COLUMNS[1:-1])
         lines.append(",".join((str(int(row["epoch"])), *middle, repr(float(row["lr"])))))
     with written_whole(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_training_log(path: str | Path) -> list[Row]:

@@ -1,9 +1,17 @@
-"""A whole training, step by step, from split and cache to checkpoints, log and curves."""
+"""A whole training, step by step, from split and cache to checkpoints, log and curves.
+
+A run is a pure function of configuration, seed and data: whatever kills it, it goes on from its state to the same
+log, byte for byte, and the same weights, bit for bit.
+"""
 
 import logging
+import math
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +24,32 @@ from btxrd.config import Config
 from btxrd.data.cache import Cache, open_cache
 from btxrd.data.dataset import BTXRDDataset, create_dataloader
 from btxrd.data.transforms import get_train_transforms, get_val_transforms
-from btxrd.files import put_in_place, sha256_of_file
+from btxrd.errors import UserError
+from btxrd.files import sha256_of_file, written_whole
 from btxrd.models.classifier import GrayClassifier, create_model
 from btxrd.plots import plot_training_curves
 from btxrd.progress import lines_above_bars
-from btxrd.training.checkpoint import provenance, save_checkpoint
-from btxrd.training.environment import get_device, set_seed, step_seed
+from btxrd.training.checkpoint import load_checkpoint, provenance, restore_weights, save_checkpoint
+from btxrd.training.environment import get_device, set_determinism, set_seed, step_seed
 from btxrd.training.history import RECALLS, Row, make_row, save_training_log
-from btxrd.training.loop import compute_class_weights, train_one_epoch, validate
+from btxrd.training.interruption import Interruption, catching_signals, outlive_the_trainer
+from btxrd.training.loop import EpochTotals, NonFiniteLossError, compute_class_weights, train_one_epoch, validate
 from btxrd.training.schedule import EarlyStopping, create_optimizer, create_scheduler
+from btxrd.training.state import StateFolder, fingerprint, only_trainer
 
 log = logging.getLogger("btxrd")
 
 COLLAPSED_EPOCHS = 2  # in a row with Malignant recall 0, before the log warns
+
+
+@dataclass
+class Position:
+    """How far a run is: `rows` of finished epochs, and the `step` steps done of `epoch` (1 is the first)."""
+
+    totals: EpochTotals
+    epoch: int = 1
+    step: int = 0
+    rows: list[Row] = field(default_factory=list)
 
 
 @dataclass
@@ -45,39 +66,47 @@ class Run:
     val_loader: DataLoader
     class_weights: torch.Tensor
     provenance: dict[str, Any]
+    state: StateFolder
+    position: Position
+    interruption: Interruption
+    saved_at: float = field(default_factory=time.monotonic)  # a clock that nobody sets back
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return math.ceil(len(self.train_loader.dataset) / self.config["training"]["batch_size"])
 
 
 def run_training(config: Config, threads: int) -> None:
     """Train on the split of the configuration and put best, final, log and curves in place when all is done.
 
-    Until then everything lies in the state folder; each epoch's row and curves are there before the next begins.
+    Until then everything lies in the state folder. Raises Interrupted, the state saved, when a signal asks for an
+    end, and UserError for what a person can mend; the same call then goes on from the state.
     """
     torch.set_num_threads(threads)
-    run = prepare(config, threads)
-    state = paths.state_folder(config, run.split)
-    shutil.rmtree(state, ignore_errors=True)
-    state.mkdir(parents=True)
-    with lines_above_bars():
-        rows = _train(run, state)
-    save_checkpoint(_checkpoint(run, rows), state / "final.pt")
-    _put_outputs_in_place(config, run.split, state)
-    _log_summary(config, run.split, rows)
+    split = config["training"]["split_strategy"]
+    with only_trainer(paths.state_folder(config, split)), catching_signals() as interruption, lines_above_bars():
+        run = prepare(config, threads, interruption)
+        with _trouble_in_a_sentence(run):
+            _go_on_from_state(run)
+            _train(run)
+        _put_outputs_in_place(run)
+        _log_summary(run)
 
 
-def prepare(config: Config, threads: int) -> Run:
+def prepare(config: Config, threads: int, interruption: Interruption) -> Run:
     """Seed everything, open the data and build the model."""
     split, seed, training = config["training"]["split_strategy"], config["seed"], config["training"]
     device = get_device(config["device"])
+    set_determinism(device, training["deterministic"])
     set_seed(seed)
-    cache = open_cache(paths.cache_index(config))
-    tables = paths.split_tables(config, split)
+    cache, tables = open_cache(paths.cache_index(config)), paths.split_tables(config, split)
     train_set = BTXRDDataset(tables["train"], cache, get_train_transforms(), seed)
     val_set = BTXRDDataset(tables["val"], cache, get_val_transforms(), seed)
-    model_config, weights = config["model"], paths.pretrained_weights(config)
-    model = create_model(model_config["backbone"], model_config["num_classes"], model_config["dropout"], weights).to(
-        device
-    )
+    weights, network = paths.pretrained_weights(config), config["model"]
+    model = create_model(network["backbone"], network["num_classes"], network["dropout"], weights).to(device)
     optimizer = create_optimizer(model, training)
+    inputs = _input_hashes(tables, cache, weights)
     workers, batch_size = config["data"]["num_workers"], training["batch_size"]
     log.info(
         "%s: %d training and %d validation images, %d px, on %s with %d threads and %d loader workers",
@@ -90,11 +119,14 @@ def prepare(config: Config, threads: int) -> Run:
         model=model,
         optimizer=optimizer,
         scheduler=create_scheduler(optimizer, training),
-        train_loader=create_dataloader(train_set, batch_size, True, seed, workers, device),
+        train_loader=create_dataloader(train_set, batch_size, True, seed, workers, device, outlive_the_trainer),
         # Reading the cache without augmentation is too cheap for processes of its own.
         val_loader=create_dataloader(val_set, batch_size, False, seed, 0, device),
         class_weights=compute_class_weights(train_set.labels).to(device),
-        provenance=provenance(_input_hashes(tables, cache, weights)),
+        provenance=provenance(inputs),
+        state=StateFolder(paths.state_folder(config, split), fingerprint(config, inputs, device, threads)),
+        position=Position(EpochTotals(device)),
+        interruption=interruption,
     )
 
 
@@ -106,31 +138,67 @@ def _input_hashes(tables: dict[str, Path], cache: Cache, weights: Path | None) -
     return hashes
 
 
-def _train(run: Run, state: Path) -> list[Row]:
-    """Train epoch by epoch until the last one or an early stop; returns the rows."""
-    training = run.config["training"]
+def _go_on_from_state(run: Run) -> None:
+    """Take up model, optimiser, schedule and position from the state, if there is one that fits."""
+    state = run.state.load()
+    if state is None:
+        return
+    restore_weights(run.model, state, run.state.file)
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.scheduler.load_state_dict(state["scheduler"])
+    run.position.totals.load_state_dict(state["totals"])
+    run.position.epoch, run.position.step, run.position.rows = state["epoch"], state["step"], state["rows"]
+    where = f"epoch {state['epoch']}, step {state['step']} of {run.steps}"
+    log.info("%s: going on from %s: %s", run.split, run.state.file, where)
+
+
+def _save_state(run: Run) -> None:
+    position = run.position
+    run.state.save(
+        {
+            "epoch": position.epoch,
+            "step": position.step,
+            "rows": position.rows,
+            "totals": position.totals.state_dict(),
+            "model": run.model.backbone.state_dict(),
+            "optimizer": run.optimizer.state_dict(),
+            "scheduler": run.scheduler.state_dict(),
+        }
+    )
+    run.saved_at = time.monotonic()
+
+
+def _train(run: Run) -> None:
+    """Train epoch by epoch until the last one or an early stop."""
+    training, rows = run.config["training"], run.position.rows
     stopping = EarlyStopping(training["early_stopping_patience"])
-    rows: list[Row] = []
-    for epoch in range(1, training["epochs"] + 1):
-        started = time.monotonic()
-        rows.append(_one_epoch(run, epoch))
-        losses = [row["val_loss"] for row in rows]
-        is_best = stopping.best_epoch(losses) == epoch
-        if is_best:
-            save_checkpoint(_checkpoint(run, rows), state / "best.pt")
-        save_training_log(rows, state / "training_log.csv")
-        plot_training_curves(rows, state / "training_curves.png", run.split, run.config["data"]["source"])
-        _log_epoch(run, rows[-1], is_best, time.monotonic() - started)
-        _warn_of_collapse(rows)
-        if stopping.should_stop(losses):
+    while run.position.epoch <= training["epochs"]:
+        if rows and stopping.should_stop([row["val_loss"] for row in rows]):
             log.info("no lower val_loss in %d epochs: stopping early", stopping.patience)
             break
-    return rows
+        started = time.monotonic()
+        rows.append(_one_epoch(run))
+        is_best = stopping.best_epoch([row["val_loss"] for row in rows]) == run.position.epoch
+        if is_best:  # before the state that counts on it; a repeated epoch writes the same again
+            save_checkpoint(_checkpoint(run), run.state.best)
+        run.position = Position(EpochTotals(run.device), epoch=run.position.epoch + 1, rows=rows)
+        _save_state(run)
+        _show_rows(run)
+        _log_epoch(run, rows[-1], is_best, time.monotonic() - started)
+        _warn_of_collapse(rows)
 
 
-def _one_epoch(run: Run, epoch: int) -> Row:
-    training, seed = run.config["training"], run.config["seed"]
-    run.train_loader.sampler.epoch = epoch
+def _show_rows(run: Run) -> None:
+    """Write log and curves of the epochs so far, whole, from the history: no row is doubled or lost."""
+    save_training_log(run.position.rows, run.state.folder / "training_log.csv")
+    curves = run.state.folder / "training_curves.png"
+    plot_training_curves(run.position.rows, curves, run.split, run.config["data"]["source"])
+
+
+def _one_epoch(run: Run) -> Row:
+    """Train, from the step the run is at, and validate; returns the epoch's row."""
+    training, position, seed = run.config["training"], run.position, run.config["seed"]
+    run.train_loader.sampler.start(position.epoch, position.step * training["batch_size"])
     learning_rate = run.optimizer.param_groups[0]["lr"]
     train_loss, _ = train_one_epoch(
         run.model,
@@ -140,19 +208,72 @@ def _one_epoch(run: Run, epoch: int) -> Row:
         run.device,
         gradient_clip=training["gradient_clip"],
         bf16=training["bf16"],
-        seed_of_step=lambda step: step_seed(seed, epoch, step),
-        description=f"{run.split} epoch {epoch}/{training['epochs']}",
+        seed_of_step=lambda step: step_seed(seed, position.epoch, step),
+        after_step=partial(_after_step, run),
+        totals=position.totals,
+        first_step=position.step,
+        description=f"{run.split} epoch {position.epoch}/{training['epochs']}",
     )
     # Unweighted: early stopping and the choice of best must not follow the class weights.
-    criterion = nn.CrossEntropyLoss()
-    val_loss, val_acc, recall = validate(run.model, run.val_loader, criterion, run.device, bf16=training["bf16"])
+    criterion, stop = nn.CrossEntropyLoss(), partial(_stop_if_asked, run)
+    val_loss, val_acc, recall = validate(
+        run.model, run.val_loader, criterion, run.device, bf16=training["bf16"], after_batch=stop
+    )
+    if not math.isfinite(val_loss):
+        raise NonFiniteLossError(position.step, val_loss)
     run.scheduler.step()
-    return make_row(epoch, train_loss, val_loss, val_acc, recall, learning_rate)
+    return make_row(position.epoch, train_loss, val_loss, val_acc, recall, learning_rate)
 
 
-def _checkpoint(run: Run, rows: list[Row]) -> dict[str, Any]:
+def _after_step(run: Run, steps_done: int) -> None:
+    run.position.step = steps_done
+    _stop_if_asked(run)
+    due = time.monotonic() - run.saved_at > 60 * run.config["training"]["checkpoint_minutes"]
+    if due and math.isfinite(run.position.totals.loss()):  # on CUDA a bad loss is seen one step late
+        _save_state(run)
+
+
+def _stop_if_asked(run: Run) -> None:
+    """Between two steps or batches: if a signal came, save the state and raise Interrupted."""
+    if run.interruption.signum is not None and math.isfinite(run.position.totals.loss()):
+        _save_state(run)
+    run.interruption.check()
+
+
+@contextmanager
+def _trouble_in_a_sentence(run: Run) -> Iterator[None]:
+    """Turn what can go wrong in training into UserError; the last good state stays as it is."""
+    try:
+        yield
+    except NonFiniteLossError as error:
+        where = f"epoch {run.position.epoch}, step {error.step + 1} of {run.steps}"
+        rate = run.optimizer.param_groups[0]["lr"]
+        raise UserError(
+            f"{run.split}: the loss became {error.loss} at {where}, learning rate {rate:.3g}. "
+            f"The state before it is kept in {run.state.folder}; lower training.learning_rate."
+        ) from None
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text:
+            training, data = run.config["training"], run.config["data"]
+            raise UserError(
+                f"{run.split}: out of memory on {run.device}. Lower training.batch_size (now {training['batch_size']}) "
+                f"or, if one image is too much already, data.image_size (now {data['image_size']})."
+            ) from None
+        if "DataLoader worker" in text:
+            raise UserError(
+                f"{run.split}: a loader worker died in epoch {run.position.epoch} ({text.splitlines()[0]}). If "
+                "memory ran out, lower data.num_workers, which changes no result; the same command goes on."
+            ) from None
+        raise
+    except UserError as error:  # from a loader worker it comes wrapped in the worker's traceback
+        raise UserError(str(error).rstrip().rsplit("btxrd.errors.UserError: ", 1)[-1]) from None
+
+
+def _checkpoint(run: Run) -> dict[str, Any]:
+    row = run.position.rows[-1]
     return {
-        "epoch": int(rows[-1]["epoch"]),
+        "epoch": int(row["epoch"]),
         "model": run.model.backbone.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "scheduler": run.scheduler.state_dict(),
@@ -160,22 +281,25 @@ def _checkpoint(run: Run, rows: list[Row]) -> dict[str, Any]:
         "class_names": list(CLASSES),
         "normalization": {"mean": list(run.model.mean), "std": list(run.model.std)},
         "class_weights": run.class_weights,
-        "metrics": rows[-1],
+        "metrics": row,
         "provenance": run.provenance,
     }
 
 
-def _put_outputs_in_place(config: Config, split: str, state: Path) -> None:
-    """Move the finished files out of the state folder, then remove it."""
+def _put_outputs_in_place(run: Run) -> None:
+    """Copy the finished files out of the state folder, each whole, then remove it: a kill between two repeats this."""
+    _show_rows(run)
+    load_checkpoint(run.state.best)
+    save_checkpoint(_checkpoint(run), paths.checkpoint(run.config, run.split, "final"))
     targets = {
-        "best.pt": paths.checkpoint(config, split, "best"),
-        "final.pt": paths.checkpoint(config, split, "final"),
-        "training_log.csv": paths.result(config, split, "training_log.csv"),
-        "training_curves.png": paths.result(config, split, "training_curves.png"),
+        "best.pt": paths.checkpoint(run.config, run.split, "best"),
+        "training_log.csv": paths.result(run.config, run.split, "training_log.csv"),
+        "training_curves.png": paths.result(run.config, run.split, "training_curves.png"),
     }
     for name, target in targets.items():
-        put_in_place(state / name, target)
-    shutil.rmtree(state)
+        with written_whole(target) as temporary:
+            shutil.copyfile(run.state.folder / name, temporary)
+    run.state.remove()
 
 
 def _device_name(device: torch.device) -> str:
@@ -200,17 +324,13 @@ def _warn_of_collapse(rows: list[Row]) -> None:
         log.warning("WARNING: Malignant recall is 0 for %d epochs in a row", COLLAPSED_EPOCHS)
 
 
-def _log_summary(config: Config, split: str, rows: list[Row]) -> None:
-    best = min(rows, key=lambda row: row["val_loss"])
-    log.info("%s: done after %d epochs", split, len(rows))
-    log.info("  best: epoch %d, val_loss %.4f, recall %s", best["epoch"], best["val_loss"], _recalls(best))
-    log.info(
-        "  end:  epoch %d, val_loss %.4f, recall %s",
-        rows[-1]["epoch"],
-        rows[-1]["val_loss"],
-        _recalls(rows[-1]),
-    )
+def _log_summary(run: Run) -> None:
+    rows = run.position.rows
+    best, end = min(rows, key=lambda row: row["val_loss"]), rows[-1]
+    log.info("%s: done after %d epochs", run.split, len(rows))
+    for name, row in (("best:", best), ("end: ", end)):
+        log.info("  %s epoch %d, val_loss %.4f, recall %s", name, row["epoch"], row["val_loss"], _recalls(row))
     for which in ("best", "final"):
-        log.info("  wrote %s", paths.checkpoint(config, split, which))
+        log.info("  wrote %s", paths.checkpoint(run.config, run.split, which))
     for name in ("training_log.csv", "training_curves.png"):
-        log.info("  wrote %s", paths.result(config, split, name))
+        log.info("  wrote %s", paths.result(run.config, run.split, name))

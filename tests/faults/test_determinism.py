@@ -1,0 +1,37 @@
+"""A run is a function of configuration, seed and data."""
+
+import pytest
+
+from conftest import new_trainer, same
+
+
+@pytest.mark.parametrize(
+    "workers", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_same_seed_gives_the_same_bytes_with_any_number_of_workers(trainer, undisturbed, outcome, workers):
+    assert trainer.run(f"data.num_workers={workers}") == 0, trainer.message
+    assert same(trainer.result(), undisturbed)
+    outcome(1, "same bytes", f"a second run, {workers} workers")
+
+
+def test_another_seed_gives_others(trainer, undisturbed):
+    assert trainer.run("seed=43") == 0
+    assert trainer.result()[0] != undisturbed[0]
+
+
+@pytest.mark.slow
+def test_efficientnet_b0_is_exact_too(prepared, tmp_path, outcome):
+    import signal
+
+    from conftest import Harm
+
+    results = []
+    for turn in range(2):
+        trainer = new_trainer(prepared, tmp_path / str(turn))
+        overrides = ("model.backbone=efficientnet_b0", "training.epochs=2")
+        if turn:
+            assert trainer.run(*overrides, harm=Harm(31).install) == -signal.SIGKILL
+        assert trainer.run(*overrides) == 0, trainer.message
+        results.append(trainer.result())
+    assert same(*results)
+    outcome(1, "same bytes", "SIGKILL of an EfficientNet-B0 (dropout, batch norm)")
