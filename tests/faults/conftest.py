@@ -13,6 +13,7 @@ import btxrd.training.run  # noqa: F401 - once, before the forks
 from btxrd.cli import main
 from btxrd.training.loop import EpochTotals
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "data.source=phantom", "data.phantom.images=80", "data.phantom.long_side=160", "data.image_size=64",
     "data.num_workers=0", "model.backbone=test_efficientnet", "model.pretrained=false", "device=cpu",
@@ -80,7 +81,7 @@ class Harm:
 
         def harmed(path, content, **options):
             original(path, content[: len(content) // 2], **options)
-            self.moment(f"in the write of {path.name.split('-')[0].lstrip('.')}{path.suffix}")
+            self.moment(f"in the write of {path.name.split('.partial')[0].lstrip('.')}{path.suffix}")
             return original(path, content, **options)
 
         setattr(Path, method, harmed)

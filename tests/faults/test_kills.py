@@ -41,6 +41,7 @@ def test_killed_at_random_moments(prepared, undisturbed, moments, tmp_path, outc
         assert trainer.run(harm=Harm(at).install) == -signal.SIGKILL, moments[at - 1]
         assert trainer.run() == 0, trainer.message
         assert same(trainer.result(), undisturbed), moments[at - 1]
+        assert not list(trainer.folder.rglob("*.partial*")), moments[at - 1]
     outcome(number, SAME, "SIGKILL at a random moment")
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,16 +15,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; it takes the name `path` only if the block succeeds.
 
     The content is on disk before the name is, so a crash leaves the old file or the new one, never half of one.
-    The temporary name keeps the ending, which some writers read the format from.
+    What a killed process left is overwritten the next time. The ending stays, some writers read the format from it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp hides the file from everyone else
         put_in_place(temporary, path)
     except OSError as error:  # a full disk, say; the error of a write names no file
         error.filename = error.filename or str(path)
@@ -65,17 +61,11 @@ def sha256_of_file(path: str | Path) -> str:
 
 
 @contextmanager
-def scratch_folder(beside: Path) -> Iterator[Path]:
-    """Give an empty folder next to `beside`, on its file system; it is gone afterwards, whatever happens."""
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}-"))
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Give the empty folder `folder`, without what a killed process left in it; it is gone afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

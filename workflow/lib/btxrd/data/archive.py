@@ -72,7 +72,7 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     """
     archive, folder = Path(archive), Path(folder)
     try:
-        with zipfile.ZipFile(archive) as content, scratch_folder(folder / "unpacked") as scratch:
+        with zipfile.ZipFile(archive) as content, scratch_folder(folder / ".partial") as scratch:
             wanted = _members_to_unpack(archive, content)
             for name in (IMAGES, ANNOTATIONS):
                 (scratch / name).mkdir()

@@ -60,7 +60,7 @@ def make_phantoms(folder: str | Path, images: int, long_side: int, seed: int, pr
     """
     folder, started = Path(folder), time.monotonic()
     plans = plan_cases(images, seed)
-    with scratch_folder(folder / "drawn") as scratch:
+    with scratch_folder(folder / ".partial") as scratch:
         for name in (IMAGES, ANNOTATIONS):
             (scratch / name).mkdir()
         draw = partial(_draw_case, folder=scratch, long_side=long_side, seed=seed)
