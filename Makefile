@@ -6,7 +6,7 @@ SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
 READY = .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train train-all report test faults test-demo lint format lock clean
+.PHONY: help demo train train-all report test faults bench-exactness test-demo lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,11 +34,14 @@ train-all: $(READY) ## train and plot both strategies
 report: $(READY) ## report.html of what train-all made, one file that works offline
 	$(SNAKEMAKE) --report report.html
 
-test: $(READY) ## the tests, at most 4 minutes on 2 cores
+test: $(READY) ## the tests, about 4 minutes on 2 cores
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults
 
-faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about FAULTS minutes on 2 cores
+faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 8 minutes on 2 cores
 	.venv/bin/pytest tests/faults
+
+bench-exactness: $(READY) ## what exact resume and reproducibility cost: about 4 minutes on 2 cores
+	.venv/bin/python tests/benchmarks/exactness.py
 
 test-demo: $(READY) ## the demo learns, for three seeds: about 10 minutes on 2 cores
 	.venv/bin/pytest -s tests/long

@@ -18,13 +18,6 @@ PHANTOM = [
     "data.phantom.long_side=160",
     "data.image_size=64",
 ]
-TINY = [
-    *PHANTOM,
-    "data.num_workers=0",
-    "model.pretrained=false",
-    "training.epochs=2",
-    "training.batch_size=16",
-]
 
 
 @pytest.fixture(autouse=True)

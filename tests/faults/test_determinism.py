@@ -1,8 +1,7 @@
 """A run is a function of configuration, seed and data."""
 
 import pytest
-
-from conftest import new_trainer, same
+from harm import new_trainer, same
 
 
 @pytest.mark.parametrize(
@@ -23,7 +22,7 @@ def test_another_seed_gives_others(trainer, undisturbed):
 def test_efficientnet_b0_is_exact_too(prepared, tmp_path, outcome):
     import signal
 
-    from conftest import Harm
+    from harm import Harm
 
     results = []
     for turn in range(2):

@@ -6,8 +6,7 @@ import signal
 import time
 
 import pytest
-
-from conftest import Harm, new_trainer, same
+from harm import Harm, new_trainer, same
 
 SAME = "same bytes"
 

@@ -8,8 +8,7 @@ import time
 
 import pytest
 import yaml
-
-from conftest import ROOT, TINY, Trainer, same
+from harm import ROOT, TINY, Trainer, same
 
 pytestmark = pytest.mark.slow
 TARGETS = ["checkpoints/best_stratified.pt"]

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from harm import ROOT, TINY, Harm, new_trainer, same
 from torch import nn
 
 from btxrd.data.dataset import BTXRDDataset
-from conftest import ROOT, TINY, Harm, new_trainer, same
 
 SAME = "then same bytes"
 

@@ -5,17 +5,15 @@ import time
 import pandas as pd
 import pytest
 
-from conftest import ROOT
-
 RECALLS = ["val_recall_normal", "val_recall_benign", "val_recall_malignant"]
 
 
 @pytest.mark.parametrize("seed", [42, 43, 44])
-def test_demo_learns(tmp_path, snakemake, seed):
+def test_demo_learns(tmp_path, root, snakemake, seed):
     started = time.monotonic()
     result = snakemake(
         tmp_path, "--cores", "2", "--resources", "gpu=0", "--set-threads", "train=1",
-        "--configfile", str(ROOT / "config/demo.yaml"), "--config", f"seed={seed}",
+        "--configfile", str(root / "config/demo.yaml"), "--config", f"seed={seed}",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     log = pd.read_csv(tmp_path / "results/stratified/training_log.csv")

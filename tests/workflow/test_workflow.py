@@ -10,8 +10,6 @@ import pytest
 import torch
 import yaml
 
-from conftest import ROOT
-
 OVERLAY = {
     "data": {
         "source": "phantom",
@@ -22,6 +20,7 @@ OVERLAY = {
     "model": {"pretrained": False},
     "training": {"epochs": 2, "batch_size": 16},
 }
+ROOT = Path(__file__).resolve().parents[2]
 SPLITS = ("stratified", "center_holdout")
 
 
@@ -191,16 +190,16 @@ def test_one_picture_asks_for_just_what_it_needs(tmp_path, snakemake):
 
 def test_rules_follow_every_key_of_the_config():
     """A key that no rule names would change nothing; a new key must be put somewhere on purpose."""
-    from btxrd.config import defaults
+    from btxrd.config import defaults, training_keys
 
     text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    without_effect_on_results = {"device", "data.num_workers", "training.split_strategy"}
+    without_effect_on_results = {"device", "data.num_workers", "training.split_strategy", "training.checkpoint_minutes"}
     by_path_or_rule = {"paths.results_dir", "paths.checkpoints_dir", "data.raw_dir", "data.splits_dir"}
     for section, values in defaults().items():
         for key in (f"{section}.{name}" for name in values) if isinstance(values, dict) else (section,):
             if key in without_effect_on_results | by_path_or_rule:
                 continue
-            named = any(f'"{name}"' in text for name in (key, section)) or section == "training"
+            named = any(f'"{name}"' in text or name in training_keys() for name in (key, section))
             assert named, key
 
 
@@ -208,7 +207,11 @@ def test_state_of_a_running_training_can_be_watched(tmp_path, phantoms, monkeypa
     """After each epoch its row and its curves lie in the state folder; outputs appear at the end alone."""
     from btxrd.cli import main
     from btxrd.training import run as run_module
-    from conftest import TINY
+
+    tiny = [
+        "data.source=phantom", "data.image_size=64", "data.num_workers=0", "model.pretrained=false",
+        "training.epochs=2", "training.batch_size=16",
+    ]  # fmt: skip
 
     shutil.copytree(phantoms / "resources", tmp_path / "resources")
     seen = []
@@ -222,7 +225,7 @@ def test_state_of_a_running_training_can_be_watched(tmp_path, phantoms, monkeypa
         seen.append((row["epoch"], rows, (state / "training_curves.png").exists(), outputs))
 
     monkeypatch.setattr(run_module, "_log_epoch", spy)
-    assert main(["train", "--threads", "1", "--gpus", "0", "--override", *TINY]) == 0
+    assert main(["train", "--threads", "1", "--gpus", "0", "--override", *tiny]) == 0
     assert seen == [(1, 1, True, []), (2, 2, True, [])]
     assert json.dumps(sorted(path.name for path in Path("results/stratified").iterdir())) == json.dumps(
         ["training_curves.png", "training_log.csv"]
