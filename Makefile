@@ -40,7 +40,7 @@ test: $(READY) ## the tests, about 4 minutes on 2 cores
 faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 8 minutes on 2 cores
 	.venv/bin/pytest tests/faults
 
-bench-exactness: $(READY) ## what exact resume and reproducibility cost: about 4 minutes on 2 cores
+bench-exactness: $(READY) ## what exact resume and reproducibility cost: about 2 minutes on 2 cores
 	.venv/bin/python tests/benchmarks/exactness.py
 
 test-demo: $(READY) ## the demo learns, for three seeds: about 10 minutes on 2 cores

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import time
 
 import pytest
 from harm import Harm, new_trainer, same
@@ -93,9 +92,7 @@ def test_signals_save_the_state_and_end(trainer, undisturbed, outcome, number, s
 
 @pytest.mark.slow
 def test_signal_to_the_whole_group_spares_the_workers_until_the_state_is_saved(trainer, undisturbed, outcome):
-    started = time.monotonic()
     assert stopped(trainer, signal.SIGTERM, 3, "data.num_workers=2", group=True) == 143, trainer.message
-    assert time.monotonic() - started < 60
     assert trainer.state.joinpath("state.pt").exists()
     assert trainer.run() == 0
     assert same(trainer.result(), undisturbed)
