@@ -78,7 +78,7 @@ class Trainer:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def start(self, *overrides: str, harm: Callable[[], None] | None = None) -> int:
+    def start(self, *overrides: str, harm: Callable[[], None] | None = None, errors: str = "stderr.txt") -> int:
         """Start a training and return its pid; `harm` is called in the new process before."""
         pid = os.fork()
         if pid:
@@ -87,8 +87,7 @@ class Trainer:
         try:
             os.chdir(self.folder)
             os.setpgid(0, 0)
-            errors = os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            os.dup2(errors, 2)
+            os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), 2)
             sys.stderr = os.fdopen(2, "w", buffering=1)
             torch.set_num_threads(1)
             if harm:

@@ -272,7 +272,7 @@ def test_two_trainings_at_once(trainer, undisturbed, outcome):
         while not go_on.exists():
             time.sleep(0.05)
 
-    first = trainer.start(harm=Harm(6, "after a batch is counted", wait).install)
+    first = trainer.start(harm=Harm(6, "after a batch is counted", wait).install, errors="first.txt")
     lock = trainer.state.with_name("stratified.lock")
     while not lock.exists() or not lock.read_text():
         time.sleep(0.05)
