@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import pandas as pd
 
-from btxrd.data.table import read_metadata
+from btxrd.data.table import read_metadata, read_sheet
 from btxrd.errors import UserError
 from btxrd.fetch import fetch
 from btxrd.files import sha256_of_file, written_whole
@@ -140,14 +139,5 @@ def _fetched(source: dict[str, str], folder: Path) -> Path | None:
 
 
 def _read_names(path: Path) -> dict[str, str]:
-    try:
-        table = pd.read_excel(path, dtype=str)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; data.case_names names it.") from None
-    except (ValueError, BadZipFile, KeyError) as error:
-        raise UserError(f"{path}: not a readable Excel file ({error}).") from None
-    missing = [name for name in NAME_COLUMNS if name not in table.columns]
-    if missing:
-        raise UserError(f"{path}: column {', '.join(missing)} missing; data.case_names needs it.")
-    table = table.dropna(subset=list(NAME_COLUMNS))
-    return {ENDING.sub("", image.strip()): name for image, name in zip(*(table[c] for c in NAME_COLUMNS), strict=True)}
+    table = read_sheet(path, NAME_COLUMNS, "data.case_names names it").dropna().astype(str)
+    return {ENDING.sub("", image.strip()): name for image, name in table.itertuples(index=False)}

@@ -83,21 +83,30 @@ def counts_table(metadata: pd.DataFrame) -> str:
 
 def read_dataset(path: Path) -> pd.DataFrame:
     """Read dataset.xlsx: 37 columns, image_id without its ending, flags as numbers with empty cells as 0."""
-    try:
-        rows = pd.read_excel(path, dtype=object)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the archive must hold it.") from None
-    except (ValueError, BadZipFile, KeyError) as error:
-        raise UserError(f"{path}: not a readable Excel file ({error}).") from None
-    rows.columns = [str(name).strip() for name in rows.columns]
-    missing = [name for name in COLUMNS if name not in rows.columns]
-    if missing:
-        raise UserError(f"{path}: column {', '.join(missing)} missing; it needs the 37 columns of BTXRD.")
-    rows = rows.loc[rows["image_id"].notna(), list(COLUMNS)].reset_index(drop=True)
+    rows = read_sheet(path, COLUMNS, "the layout of BTXRD needs it")
+    rows = rows[rows["image_id"].notna()].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{path}: no row.")
     rows["image_id"] = [_stem(name) for name in rows["image_id"]]
     return rows
+
+
+def read_sheet(path: Path, columns: Sequence[str], reason: str) -> pd.DataFrame:
+    """The named columns of an Excel file's first sheet, cells as they are.
+
+    Raises UserError, which ends with `reason`, for a file that is missing, unreadable or without one of the columns.
+    """
+    try:
+        rows = pd.read_excel(path, dtype=object)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {reason}.") from None
+    except (ValueError, BadZipFile, KeyError) as error:
+        raise UserError(f"{path}: not a readable Excel file ({error}); {reason}.") from None
+    rows.columns = [str(name).strip() for name in rows.columns]
+    missing = [name for name in columns if name not in rows.columns]
+    if missing:
+        raise UserError(f"{path}: column {', '.join(missing)} missing; {reason}.")
+    return rows[list(columns)]
 
 
 def _stem(name: Any) -> str:
