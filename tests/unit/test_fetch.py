@@ -56,44 +56,44 @@ def server(monkeypatch):
         running.shutdown()
 
 
-def run(server, *paths, size=SIZE):
+def check_fetched(server, *paths, size=SIZE):
     fetch([server[0] + path for path in paths], "file.bin", SHA256, size, "Do this.")
     assert Path("file.bin").read_bytes() == CONTENT
     assert not Path("file.bin.part").exists()
 
 
 def test_file_is_fetched_and_checked(server):
-    run(server, "/good")
+    check_fetched(server, "/good")
 
 
 def test_interrupted_download_goes_on_where_it_ended(server):
     Path("file.bin.part").write_bytes(CONTENT[:1000])
-    run(server, "/good")
+    check_fetched(server, "/good")
     assert server[1] == [("/good", "bytes=1000-")]
 
 
 def test_server_without_ranges_starts_over(server):
     Path("file.bin.part").write_bytes(b"x" * 1000)
-    run(server, "/no-range")
+    check_fetched(server, "/no-range")
 
 
 def test_cut_connections_are_retried_until_all_is_there(server):
-    run(server, "/cut", "/cut")
+    check_fetched(server, "/cut", "/cut")
     assert len(server[1]) >= 4
 
 
 def test_size_need_not_be_known(server):
-    run(server, "/good", size=None)
+    check_fetched(server, "/good", size=None)
 
 
 @pytest.mark.parametrize("first", ["/empty", "/wrong", "/error"])
 def test_second_address_helps_out(server, first):
-    run(server, first, "/good")
+    check_fetched(server, first, "/good")
 
 
 def test_wrong_file_is_never_put_in_place(server):
     with pytest.raises(UserError, match=r"file.bin could not be fetched .*SHA-256 differs.* Do this\."):
-        run(server, "/wrong", size=None)
+        check_fetched(server, "/wrong", size=None)
     assert list(Path().iterdir()) == []
 
 
