@@ -84,6 +84,7 @@ class _LossWatch:
         self._waiting: tuple[int, torch.Tensor, torch.cuda.Event] | None = None
 
     def see(self, step: int, loss: torch.Tensor) -> None:
+        """Check the loss of a step, or on CUDA that of the step before."""
         if not self._late:
             self._check(step, loss)
             return
