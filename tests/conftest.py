@@ -74,7 +74,7 @@ def phantoms(tmp_path_factory):
     before = Path.cwd()
     os.chdir(folder)
     try:
-        for stage in ("phantom", "table", "cases", "cache", "split"):
+        for stage in ("phantom", "table", "cache", "case_names", "cases", "split"):
             assert main([stage, "--threads", "1", "--override", *PHANTOM]) == 0
     finally:
         os.chdir(before)

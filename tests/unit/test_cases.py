@@ -1,8 +1,20 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from btxrd.data.cases import assign_cases, make_cases, parse_name
+from btxrd.data.cases import (
+    assign_cases,
+    join_duplicates,
+    make_cases,
+    named_tables,
+    parse_name,
+    record_case_names,
+)
+from btxrd.data.splits import caveats, read_images
 from btxrd.errors import UserError
+
+NO_LEAK = {f"{part}_in_train": {"any": {}} for part in ("val", "test")}
 
 
 @pytest.mark.parametrize(
@@ -28,50 +40,58 @@ def test_a_name_that_fits_no_rule_is_not_guessed():
 
 
 def metadata(*rows):
-    return pd.DataFrame(rows, columns=["image_id", "center", "sha256"])
+    return pd.DataFrame(rows, columns=["image_id", "center"])
 
 
 def test_unread_names_are_listed_and_stay_cases_of_their_own(caplog):
-    cases = assign_cases(metadata(("a", 1, "x"), ("b", 1, "y")), {"a": "odd", "b": "b1-M-12-良-骨-1.jpeg"})
+    cases = assign_cases(metadata(("a", 1), ("b", 1)), {"a": "odd", "b": "b1-M-12-良-骨-1.jpeg"})
     assert list(cases["case_id"]) == ["a", "1-b1-M-12"]
     assert "1 names fit no rule" in caplog.text
     assert "a (odd)" in caplog.text
 
 
-def test_without_names_every_image_is_a_case_and_the_log_says_so(caplog):
-    cases = assign_cases(metadata(("a", 1, "x"), ("b", 2, "y")), {})
-    assert list(cases["case_id"]) == ["a", "b"]
-    assert "cases unknown" in caplog.text
-
-
-def test_identical_files_join_their_cases():
+def test_duplicates_join_their_cases():
     names = {
         "a": "b1-M-12-良-骨-1.jpeg",
         "b": "b2-M-13-良-骨-1.jpeg",
         "c": "b2-M-13-良-骨-2.jpeg",
         "d": "m59_3.jpeg",
+        "e": "1f-x.jpeg",
     }
-    rows = [("a", 1, "same"), ("b", 1, "same"), ("c", 1, "as d"), ("d", 1, "as d"), ("e", 2, "other")]
-    cases = assign_cases(metadata(*rows), names | {"e": "1f-x.jpeg"})
-    assert cases["case_id"].nunique() == 2
-    assert len(set(cases["case_id"][:4])) == 1
+    kinds = [("a", "b", "identical file"), ("c", "d", "near duplicate"), ("d", "e", "only the hash")]
+    pairs = pd.DataFrame(kinds, columns=["image_a", "image_b", "kind"])
+    cases = join_duplicates(assign_cases(metadata(*((i, 1) for i in "abcd"), ("e", 2)), names), pairs)
+    assert list(cases["case_id"]) == ["1-b1-M-12"] * 4 + ["2-1f-x"]
     assert list(cases["reason"]) == ["coded", "coded", "coded", "duplicate", "slug"]
-    assert list(cases["duplicate_group"] != "") == [True, True, True, True, False]
+    assert list(cases["duplicate_group"]) == ["a", "a", "c", "c", ""]
 
 
-def test_case_names_file_that_can_not_be_used_is_named():
-    metadata(("a", 1, "x")).assign(phash="").to_csv("metadata.csv", index=False)
+def test_names_file_that_can_not_be_used_is_named():
     with pytest.raises(UserError, match=r"absent.xlsx: no such file"):
-        make_cases("metadata.csv", ["absent.xlsx"], "names", "cases.csv")
+        record_case_names(["absent.xlsx"], "names", "names.json")
     pd.DataFrame({"image_id": ["a"]}).to_excel("names.xlsx")
     with pytest.raises(UserError, match="column Original Name missing"):
-        make_cases("metadata.csv", ["names.xlsx"], "names", "cases.csv")
+        record_case_names(["names.xlsx"], "names", "names.json")
 
 
-def test_names_that_can_not_be_fetched_do_not_stop_the_run(monkeypatch, caplog):
+def test_table_of_names_that_changed_after_the_check_is_refused():
+    pd.DataFrame({"image_id": ["a.jpeg"], "Original Name": ["x"]}).to_excel("names.xlsx")
+    record_case_names(["names.xlsx"], "names", "names.json")
+    assert named_tables("names.json") == [{"a": "x"}]
+    pd.DataFrame({"image_id": ["a.jpeg"], "Original Name": ["y"]}).to_excel("names.xlsx")
+    with pytest.raises(UserError, match="-R case_names"):
+        named_tables("names.json")
+
+
+@pytest.mark.parametrize("sources", [[], [{"url": "http://127.0.0.1:9/names.xlsx", "sha256": "0" * 64}]])
+def test_without_names_the_run_goes_on_and_is_marked(phantoms, monkeypatch, caplog, sources):
     monkeypatch.setattr("btxrd.fetch.PAUSE_SECONDS", 0.01)
-    metadata(("a", 1, "x")).assign(phash="").to_csv("metadata.csv", index=False)
-    source = {"url": "http://127.0.0.1:9/names.xlsx", "sha256": "0" * 64}
-    make_cases("metadata.csv", [source], "names", "cases.csv")
-    assert list(pd.read_csv("cases.csv")["case_id"]) == ["a"]
+    record_case_names(sources, "names", "names.json")
     assert "cases unknown" in caplog.text
+    resources = phantoms / "resources"
+    index, metadata_file = resources / "cache/gray_64_pad.json", resources / "metadata.csv"
+    make_cases(metadata_file, "names.json", index, 6, Path("cases.csv"), Path("duplicates.csv"))
+    cases = pd.read_csv("cases.csv", keep_default_na=False)
+    assert set(cases["reason"]) == {"unnamed", "duplicate"}
+    assert cases["case_id"].nunique() == len(cases) - 2  # two pairs of planted duplicates
+    assert caveats(read_images(metadata_file, "cases.csv"), NO_LEAK) == ["cases unknown"]

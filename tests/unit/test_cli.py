@@ -38,7 +38,7 @@ def test_help_imports_nothing_heavy(root):
         (["cache"], "resources/metadata.csv: No such file"),
         (["cases"], "resources/metadata.csv: No such file"),
         (["split"], "resources/metadata.csv: No such file"),
-        (["plot"], "training_log.csv: no such file; train first"),
+        (["plot"], "resources/splits/stratified.json: no such file; make the split first"),
         (["train", "--override", "device=cuda:7"], "device: cuda:7 is not there"),
         (["train", "--override", "device=cpu"], "the cache is missing"),
         (["train", "--config", "absent.yaml"], "absent.yaml: cannot be read"),
@@ -56,7 +56,7 @@ def test_unexpected_errors_are_kept_for_the_log(btxrd, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("btxrd.plots.draw_curves", broken)
+    monkeypatch.setattr("btxrd.caveats.footnote", broken)
     status, message = btxrd("plot", "--log", "logs/broken.log")
     assert status == 1
     assert "a mistake of ours" in message

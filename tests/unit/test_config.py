@@ -3,8 +3,10 @@ import json
 import pytest
 import yaml
 
-from btxrd.config import complete, defaults, difference, load_config, merged, pick, schema
+from btxrd.config import complete, config_of_split, difference, load_config, merged, pick
 from btxrd.errors import UserError
+from btxrd.plans import split_plans
+from btxrd.schema import defaults, schema
 
 
 def keys_of(node, prefix=""):
@@ -27,6 +29,36 @@ def test_every_key_has_a_description_and_a_row_in_the_readme(root):
         assert node["description"].strip()
         assert f"| `{key}` |" in readme, key
         assert node["description"] in readme, key
+
+
+def test_every_key_of_a_split_has_a_row_in_the_readme(root):
+    readme = (root / "config/README.md").read_text()
+    for key, node in schema()["properties"]["splits"]["additionalProperties"]["properties"].items():
+        assert (
+            f"| `{key}` | `{'null' if node['default'] is None else node['default']}` | {node['description']} |"
+            in readme
+        )
+
+
+def test_entries_of_splits_are_expanded_in_order():
+    splits = (
+        "splits={stratified: null, kfold: {folds: 2}, leave_one_center_out: {leave_out: [3]}, x: {strategy: official}}"
+    )
+    config = load_config([], [splits, "training.split_strategy=x"])
+    assert list(split_plans(config)) == ["center_holdout", "kfold_1", "kfold_2", "without_center_3", "x"]
+
+
+def test_split_has_training_keys_and_a_seed_of_its_own():
+    config = load_config([], ["splits.stratified={seed: 7, training: {epochs: 3}}"])
+    assert split_plans(config)["stratified"].seed == 7
+    assert split_plans(config)["center_holdout"].seed == 42
+    assert config_of_split(config, "stratified")["training"]["epochs"] == 3
+    assert config_of_split(config, "center_holdout")["training"]["epochs"] == 50
+
+
+def test_training_keys_do_not_remake_a_split():
+    one, other = (load_config([], [f"splits.stratified={{training: {{epochs: {n}}}}}"]) for n in (3, 4))
+    assert split_plans(one)["stratified"].settings() == split_plans(other)["stratified"].settings()
 
 
 def test_overlay_and_override_change_only_what_they_name(tmp_path):
@@ -78,6 +110,17 @@ def test_order_of_keys_does_not_change_what_a_rule_compares():
         ("data.sha256=abc", "data.sha256"),
         ("data.case_names=[{url: x}]", "neither a file nor an address"),
         ("training.warmup_epochs=50", "warmup_epochs must be less than"),
+        ("splits={foo: {}}", "splits.foo.strategy is missing; it must be one of stratified,"),
+        ("splits={foo: {strategy: stratifed}}", "it must be one of stratified, center_holdout"),
+        ("splits={audit: {strategy: kfold}}", "be none of audit"),
+        ("splits={kfold: {fold: 3}}", "splits.kfold.fold is unknown; did you mean folds?"),
+        ("splits={kfold: {training: {epoch: 3}}}", "splits.kfold.training.epoch is unknown; did you mean epochs?"),
+        ("splits={kfold: {}, kfold_1: {strategy: stratified}}", "two entries make a split kfold_1"),
+        ("splits={mine: {strategy: manifest}}", "splits.mine.file must name the manifest"),
+        ("splits={stratified: {val_fraction: 0.6, test_fraction: 0.5}}", "leave nothing to train on"),
+        ("splits={stratified: {test: {centers: [4]}}}", "it must be one of 1, 2, 3"),
+        ("splits={stratified: {training: {warmup_epochs: 60}}}", "(split stratified)"),
+        ("training.split_strategy=kfold", "must be one of the splits: stratified, center_holdout"),
         ("training", "write it as section.key=value"),
         ("training.epochs=[", "not YAML"),
     ],

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from btxrd.data import phantom_drawing as drawing
-from btxrd.data.phantom import BTXRD_COUNTS, make_phantoms, plan_cases
+from btxrd.data.phantom import BTXRD_COUNTS, make_phantoms, plan_cases, plan_duplicates
 from btxrd.data.table import COLUMNS
 
 IMAGES = 80
@@ -57,11 +57,27 @@ def test_classes_and_centers_have_the_shares_of_btxrd(images):
 
 
 def test_cases_are_read_back_from_the_names(phantoms):
-    planned = {image_id: plan.number for plan in plan_cases(IMAGES, seed=42) for image_id in plan.image_ids}
+    plans = plan_cases(IMAGES, seed=42)
+    planned = {image_id: plan.number for plan in plans for image_id in plan.image_ids}
+    for source, target in plan_duplicates(plans, seed=42):
+        joined = {planned[source], planned[target]}
+        planned = {image_id: min(joined) if number in joined else number for image_id, number in planned.items()}
     cases = pd.read_csv(phantoms / "resources/cases.csv")
     pairs = {(planned[row.image_id], row.case_id) for row in cases.itertuples()}
     assert len(pairs) == len({number for number, _ in pairs}) == len({case for _, case in pairs})
-    assert {"coded", "slug", "unnamed"} == set(cases["reason"])
+    assert {"coded", "slug", "unnamed", "duplicate"} == set(cases["reason"])
+
+
+def test_flaws_of_btxrd_are_in_the_phantoms(phantoms):
+    metadata = pd.read_csv(phantoms / "resources/metadata.csv").merge(
+        pd.read_csv(phantoms / "resources/cases.csv", keep_default_na=False), on="image_id"
+    )
+    duplicates = metadata[metadata["duplicate_group"] != ""].groupby("duplicate_group")
+    assert sorted(duplicates["label"].nunique()) == [1, 2]
+    height = metadata[metadata["center"] == 1].groupby("hospital")["height"].median()
+    assert height["g"] < 0.75 * height.drop("g").min()
+    lists = [pd.read_excel(phantoms / f"resources/phantom/case_names_{part}.xlsx") for part in ("train", "val")]
+    assert sorted(pd.concat(lists)["image_id"].str.removesuffix(".jpeg")) == sorted(metadata["image_id"])
 
 
 def test_seed_alone_decides_and_processes_do_not():

@@ -129,6 +129,22 @@ def test_keys_that_change_no_result_rerun_nothing(done, snakemake):
 
 
 @pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ({"by_image": {}}, {"split": 1, "train": 1, "plot": 1}),
+        ({"kfold": {"folds": 2}}, {"split": 2, "train": 2, "plot": 2}),
+        ({"stratified": {"training": {"epochs": 3}}}, {"train": 1, "plot": 1}),
+        ({"stratified": {"seed": 7}}, {"split": 1, "train": 1, "plot": 1}),
+        ({"center_holdout": None}, {}),
+    ],
+)
+def test_a_split_of_the_config_is_made_alone(done, snakemake, splits, expected):
+    write_overlay(done, OVERLAY | {"splits": splits})
+    assert planned(snakemake, done) == expected
+    write_overlay(done)
+
+
+@pytest.mark.parametrize(
     ("module", "expected"),
     [
         ("training/loop.py", {"train": 2, "plot": 2}),
@@ -136,6 +152,7 @@ def test_keys_that_change_no_result_rerun_nothing(done, snakemake):
         ("plots.py", {"plot": 2}),
         ("cli.py", {}),
         ("data/splits.py", {"split": 2, "train": 2, "plot": 2}),
+        ("data/duplicates.py", {"cases": 1, "split": 2, "train": 2, "plot": 2}),
     ],
 )
 def test_an_edit_reruns_what_it_shapes(done, snakemake, module, expected):
@@ -176,7 +193,7 @@ def test_failing_stage_shows_its_sentence(tmp_path, snakemake):
 def test_dry_run_on_btxrd_works_offline(tmp_path, snakemake):
     result = snakemake(tmp_path, "--cores", "1", "--resources", "gpu=1", "-n")
     assert result.returncode == 0, result.stderr
-    for rule in ("download", "extract", "table", "cache", "cases", "split", "weights", "train", "plot"):
+    for rule in ("download", "extract", "table", "cache", "case_names", "cases", "split", "weights", "train", "plot"):
         assert f"rule {rule}:" in result.stdout + result.stderr
 
 
@@ -196,6 +213,8 @@ def test_rules_follow_every_key_of_the_config():
     without_effect_on_results = {"device", "data.num_workers", "training.split_strategy", "training.checkpoint_minutes"}
     by_path_or_rule = {"paths.results_dir", "paths.checkpoints_dir", "data.raw_dir", "data.splits_dir"}
     for section, values in defaults().items():
+        if section == "splits":  # the rule split follows its plan, the rule train the training keys of a split
+            continue
         for key in (f"{section}.{name}" for name in values) if isinstance(values, dict) else (section,):
             if key in without_effect_on_results | by_path_or_rule:
                 continue

@@ -12,15 +12,16 @@ LIB = os.path.join(workflow.basedir, "lib")
 sys.path.insert(0, LIB)
 
 from btxrd import paths
-from btxrd.config import complete, defaults, difference, pick, training_keys
+from btxrd.config import complete, config_of_split, defaults, difference, pick, training_keys
 from btxrd.errors import UserError
-
-SPLITS = ("stratified", "center_holdout")
+from btxrd.plans import split_plans
 
 try:
     CONFIG = complete(config)
 except UserError as error:
     raise WorkflowError(str(error))
+
+PLANS = split_plans(CONFIG)
 
 # Every command is `btxrd <command>`, here a shell function: it runs from a plain checkout and is handed what differs
 # from the default configuration. That is no parameter of a rule: each rule names, by `settings`, the keys that shape
@@ -67,4 +68,4 @@ RESULTS = [
 
 
 wildcard_constraints:
-    split="|".join(SPLITS),
+    split="|".join(PLANS),

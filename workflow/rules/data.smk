@@ -54,7 +54,8 @@ rule phantom:
         images=directory(paths.PHANTOMS / "images"),
         annotations=directory(paths.PHANTOMS / "Annotations"),
         table=str(paths.PHANTOMS / "dataset.xlsx"),
-        case_names=str(paths.PHANTOMS / "case_names.xlsx"),
+        train_names=str(paths.PHANTOMS / "case_names_train.xlsx"),
+        val_names=str(paths.PHANTOMS / "case_names_val.xlsx"),
     log:
         "logs/phantom.log",
     benchmark:
@@ -119,18 +120,17 @@ rule cache:
         "btxrd cache" " --threads {threads}" " --log {log:q}"
 
 
-rule cases:
-    """Read from the authors' original file names which films show the same case."""
+rule case_names:
+    """Fetch the authors' tables of original file names and check them. Only the record of that is an output:
+    without network the run goes on, cases unknown, and says so."""
     input:
-        metadata=rules.table.output.metadata,
-        names=[name for name in paths.case_names(CONFIG) if isinstance(name, str)],
-        code=code("data/cases.py"),
+        local=[source for source in paths.case_name_sources(CONFIG) if isinstance(source, str)],
     output:
-        cases=str(paths.CASES),
+        record=str(paths.CASE_NAMES_RECORD),
     log:
-        "logs/cases.log",
+        "logs/case_names.log",
     benchmark:
-        "benchmarks/cases.tsv"
+        "benchmarks/case_names.tsv"
     localrule: True
     conda:
         "../../envs/btxrd.yaml"
@@ -140,15 +140,43 @@ rule cases:
     params:
         settings=settings("data.case_names"),
     shell:
+        "btxrd case_names" " --log {log:q}"
+
+
+rule cases:
+    """Find out which films show the same case: by the original file names, and as duplicates."""
+    input:
+        metadata=rules.table.output.metadata,
+        names=rules.case_names.output.record,
+        array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
+        index=rules.cache.output.index,
+        code=code("data/cases.py", "data/duplicates.py"),
+    output:
+        cases=str(paths.CASES),
+        duplicates=str(paths.DUPLICATES),
+    log:
+        "logs/cases.log",
+    benchmark:
+        "benchmarks/cases.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings("data.duplicate_distance"),
+    shell:
         "btxrd cases" " --log {log:q}"
 
 
 rule split:
-    """Deal the cases out to train, val and test."""
+    """Put the cases into train, val and test; fail where a case is on two sides and the strategy promises it is not."""
     input:
         metadata=rules.table.output.metadata,
         cases=rules.cases.output.cases,
-        code=code("data/splits.py"),
+        names=rules.case_names.output.record,
+        manifest=lambda wildcards: PLANS[wildcards.split].file or [],
+        code=code("data/splits.py", "data/leakage.py"),
     output:
         **split_tables(),
         summary=str(paths.split_summary(CONFIG, "{split}")),
@@ -162,6 +190,7 @@ rule split:
         mem_mb=1000,
         runtime=30,
     params:
-        settings=settings("seed"),
+        settings=settings("data.conflicting_labels"),
+        plan=lambda wildcards: PLANS[wildcards.split].settings(),
     shell:
         "btxrd split" " --override training.split_strategy={wildcards.split}" " --log {log:q}"

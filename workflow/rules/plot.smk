@@ -5,6 +5,7 @@ rule plot:
     """Draw the loss and the recall curve of a split."""
     input:
         log=split_file("training_log.csv"),
+        summary=str(paths.split_summary(CONFIG, "{split}")),
         code=code("plots.py"),
     output:
         loss=report(

@@ -26,6 +26,7 @@ rule train:
     Snakemake deletes the outputs of a job that fails."""
     input:
         **{name: path for name, path in split_tables().items() if name != "test"},
+        summary=ancient(str(paths.split_summary(CONFIG, "{split}"))),  # its caveats; the tables tell of a change
         array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
         index=rules.cache.output.index,
         weights=[str(WEIGHTS)] if WEIGHTS else [],
@@ -52,7 +53,7 @@ rule train:
         mem_mb=8000,
         runtime=720,
     params:
-        settings=settings(*training_keys()),
+        settings=lambda wildcards: pick(config_of_split(CONFIG, wildcards.split), training_keys()),
     shell:
         "btxrd train"
         " --override training.split_strategy={wildcards.split}"

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from btxrd import __version__, paths
-from btxrd.config import Config, load_config, merged
+from btxrd.config import Config, config_of_split, load_config, merged
 from btxrd.errors import Interrupted, UserError
+from btxrd.plans import split_plans
 
 log = logging.getLogger("btxrd")
 Options = argparse.Namespace
@@ -54,26 +55,29 @@ def cache(config: Config, options: Options) -> None:
     build_cache(paths.METADATA, data["image_size"], data["resize"], array, index, options.threads)
 
 
+def case_names(config: Config, options: Options) -> None:
+    """fetch and check the tables of original file names"""
+    from btxrd.data.cases import record_case_names
+
+    record_case_names(paths.case_name_sources(config), paths.CASE_NAMES, paths.CASE_NAMES_RECORD)
+
+
 def cases(config: Config, options: Options) -> None:
-    """read from the original names which images are one case"""
+    """find out which images are one case: original names, duplicates"""
     from btxrd.data.cases import make_cases
 
-    make_cases(paths.METADATA, paths.case_names(config), paths.CASE_NAMES, paths.CASES)
+    index, distance = paths.cache_index(config), config["data"]["duplicate_distance"]
+    make_cases(paths.METADATA, paths.CASE_NAMES_RECORD, index, distance, paths.CASES, paths.DUPLICATES)
 
 
 def split(config: Config, options: Options) -> None:
-    """deal the cases out to train, val and test"""
+    """put the cases into train, val and test, and check for leaks"""
     from btxrd.data.splits import make_split
 
-    name = config["training"]["split_strategy"]
-    make_split(
-        name,
-        paths.METADATA,
-        paths.CASES,
-        config["seed"],
-        paths.split_tables(config, name),
-        paths.split_summary(config, name),
-    )
+    plan = split_plans(config)[config["training"]["split_strategy"]]
+    tables, summary = paths.split_tables(config, plan.name), paths.split_summary(config, plan.name)
+    conflicting = config["data"]["conflicting_labels"]
+    make_split(plan, conflicting, paths.METADATA, paths.CASES, paths.CASE_NAMES_RECORD, tables, summary)
 
 
 def weights(config: Config, options: Options) -> None:
@@ -91,6 +95,7 @@ def train(config: Config, options: Options) -> None:
         os.environ[variable] = str(options.threads)
     from btxrd.training.run import run_training
 
+    config = config_of_split(config, config["training"]["split_strategy"])
     if options.gpus == 0:
         config = merged(config, {"device": "cpu"})
     run_training(config, options.threads)
@@ -98,6 +103,7 @@ def train(config: Config, options: Options) -> None:
 
 def plot(config: Config, options: Options) -> None:
     """draw the loss and recall curves of a split from its log"""
+    from btxrd.caveats import footnote
     from btxrd.plots import draw_curves
 
     name = config["training"]["split_strategy"]
@@ -105,13 +111,12 @@ def plot(config: Config, options: Options) -> None:
         paths.result(config, name, "training_log.csv"),
         paths.result(config, name, "loss_curve.png"),
         paths.result(config, name, "recall_curve.png"),
-        split=name,
-        source=config["data"]["source"],
+        footnote(config, name),
     )
 
 
 COMMANDS: Sequence[Callable[[Config, Options], None]] = (
-    download, extract, phantom, table, cache, cases, split, weights, train, plot,
+    download, extract, phantom, table, cache, case_names, cases, split, weights, train, plot,
 )  # fmt: skip
 
 

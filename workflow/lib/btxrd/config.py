@@ -4,7 +4,6 @@ import copy
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,11 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from btxrd.errors import UserError, raise_all
+from btxrd.plans import problems_of_splits, split_plans
+from btxrd.schema import defaults, schema
 
-SCHEMA_FILE = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 ALIASES = {"center": "center_holdout"}
 Config = dict[str, Any]
-
-
-@cache
-def schema() -> dict[str, Any]:
-    """The JSON schema of the configuration."""
-    return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
 
 
 def load_config(sources: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
@@ -44,17 +38,23 @@ def complete(given: Mapping[str, Any]) -> Config:
     validator = Draft202012Validator(schema())
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path])
     problems = [problem for error in errors for problem in _sentences(error)]
-    training = config["training"]
-    if not problems and training["warmup_epochs"] >= training["epochs"]:
-        problems.append("training.warmup_epochs must be less than training.epochs.")
     raise_all(problems, "configuration")
-    training["split_strategy"] = ALIASES.get(training["split_strategy"], training["split_strategy"])
+    chosen = config["training"]["split_strategy"]
+    config["training"]["split_strategy"] = ALIASES.get(chosen, chosen)
+    raise_all([*problems_of_splits(config), *_problems_of_trainings(config)], "configuration")
     return config
 
 
-def defaults() -> Config:
-    """The configuration of a person who changes nothing."""
-    return _defaults_of(schema())
+def config_of_split(config: Config, name: str) -> Config:
+    """The configuration that a split is trained with: its own training keys over the common ones."""
+    return merged(config, {"training": {**split_plans(config)[name].training, "split_strategy": name}})
+
+
+def _problems_of_trainings(config: Config) -> Iterator[str]:
+    for name, plan in split_plans(config).items():
+        training = config["training"] | plan.training
+        if training["warmup_epochs"] >= training["epochs"]:
+            yield f"training.warmup_epochs must be less than training.epochs (split {name})."
 
 
 def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Config:
@@ -136,23 +136,17 @@ def _mapping_from_yaml(text: str, name: str) -> Config:
     return content
 
 
-def _defaults_of(node: Mapping[str, Any]) -> Any:
-    if "default" in node:
-        return copy.deepcopy(node["default"])
-    return {key: _defaults_of(child) for key, child in node["properties"].items()}
-
-
 def _with_numbers(value: Any, node: Mapping[str, Any]) -> Any:
     """Turn texts into numbers where numbers are due: YAML takes `3e-4` for a text, `snakemake --config` all values."""
     if isinstance(value, Mapping):
-        children = node.get("properties", {})
-        return {key: _with_numbers(item, children.get(key, {})) for key, item in value.items()}
+        children, other = node.get("properties", {}), node.get("additionalProperties") or {}
+        return {key: _with_numbers(item, children.get(key, other)) for key, item in value.items()}
     if isinstance(value, str) and _is_number(node):
-        for number in (int, float):
-            try:
-                return number(value)
-            except ValueError:
-                continue
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return int(number) if number.is_integer() and "integer" in str(node["type"]) else number
     return value
 
 
@@ -171,7 +165,8 @@ def _sentences(error: ValidationError) -> Iterator[str]:
     elif error.validator == "anyOf":
         yield f"{where}: {error.instance!r} is neither a file nor an address with its sha256."
     elif error.validator == "enum":
-        yield f"{where} is {error.instance!r}; it must be one of {', '.join(map(str, error.validator_value))}."
+        allowed = ", ".join(str(value) for value in error.validator_value if value is not None)
+        yield f"{where} is {error.instance!r}; it must be one of {allowed}."
     elif error.validator == "required":
         yield f"{where}: {error.message}."
     else:
@@ -196,5 +191,6 @@ def _requirement(error: ValidationError) -> str:
         "minItems": lambda: f"have {value} entries",
         "maxItems": lambda: f"have {value} entries",
         "pattern": lambda: f"match {value}",
+        "not": lambda: f"be none of {', '.join(value['enum'])}",
     }
     return words[error.validator]() if error.validator in words else f"satisfy: {error.message}"

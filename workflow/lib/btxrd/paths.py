@@ -22,8 +22,10 @@ TRAINING_CODE = (
 )
 METADATA = Path("resources/metadata.csv")
 CASES = Path("resources/cases.csv")
+DUPLICATES = Path("resources/duplicates.csv")
 PHANTOMS = Path("resources/phantom")
 CASE_NAMES = Path("resources/case_names")
+CASE_NAMES_RECORD = Path("resources/case_names.json")
 
 
 def raw_folder(config: Mapping[str, Any]) -> Path:
@@ -32,10 +34,12 @@ def raw_folder(config: Mapping[str, Any]) -> Path:
     return PHANTOMS if data["source"] == "phantom" else Path(data["raw_dir"])
 
 
-def case_names(config: Mapping[str, Any]) -> list[Any]:
+def case_name_sources(config: Mapping[str, Any]) -> list[Any]:
     """The tables of original file names: local files, or {url, sha256}; phantoms bring their own."""
     data = config["data"]
-    return [str(PHANTOMS / "case_names.xlsx")] if data["source"] == "phantom" else list(data["case_names"] or [])
+    if data["source"] == "phantom":
+        return [str(PHANTOMS / name) for name in ("case_names_train.xlsx", "case_names_val.xlsx")]
+    return list(data["case_names"] or [])
 
 
 def archive_record(config: Mapping[str, Any]) -> Path:

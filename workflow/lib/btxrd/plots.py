@@ -15,16 +15,15 @@ from btxrd.training.history import RECALLS, Row, read_training_log
 DPI = 150
 BLUE, VERMILION, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe and Ito's palette
 CLASS_STYLES = dict(zip(CLASSES, ((GREEN, "o"), (BLUE, "s"), (VERMILION, "^")), strict=True))
-SOURCES = {"btxrd": "", "phantom": "SYNTHETIC phantoms, "}
 
 
-def draw_curves(log_file: str | Path, loss_file: Path, recall_file: Path, split: str, source: str) -> None:
-    """Draw loss_curve.png and recall_curve.png from training_log.csv; `source` is btxrd or phantom."""
+def draw_curves(log_file: str | Path, loss_file: Path, recall_file: Path, note: str) -> None:
+    """Draw loss_curve.png and recall_curve.png from training_log.csv, with `note` at the foot."""
     rows = read_training_log(log_file)
-    plot_loss_curves(rows, loss_file, _note(split, source))
+    plot_loss_curves(rows, loss_file, note)
     figure = Figure(figsize=(8, 5))
     _draw_recall(figure.subplots(), rows)
-    _save(figure, recall_file, _note(split, source))
+    _save(figure, recall_file, note)
 
 
 def plot_loss_curves(rows: Sequence[Row], path: str | Path, note: str = "") -> None:
@@ -34,13 +33,13 @@ def plot_loss_curves(rows: Sequence[Row], path: str | Path, note: str = "") -> N
     _save(figure, path, note)
 
 
-def plot_training_curves(rows: Sequence[Row], path: str | Path, split: str, source: str) -> None:
+def plot_training_curves(rows: Sequence[Row], path: str | Path, note: str) -> None:
     """Draw losses and recalls side by side; made anew after each epoch of a running training."""
     figure = Figure(figsize=(13, 5))
     left, right = figure.subplots(1, 2)
     _draw_losses(left, rows)
     _draw_recall(right, rows)
-    _save(figure, path, _note(split, source))
+    _save(figure, path, note)
 
 
 def _draw_losses(axes: Axes, rows: Sequence[Row]) -> None:
@@ -74,10 +73,6 @@ def _finish(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _best(rows: Sequence[Row]) -> Row:
     return min(rows, key=lambda row: row["val_loss"])
-
-
-def _note(split: str, source: str) -> str:
-    return f"{split} · {SOURCES[source]}research only, not for clinical use"
 
 
 def _save(figure: Figure, path: str | Path, note: str) -> None:

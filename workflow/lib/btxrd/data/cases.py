@@ -5,23 +5,28 @@ image had: hospital code and case number, a Radiopaedia case, a MedPix descripti
 that fits no rule is counted, listed, and its image stays a case of its own.
 """
 
+import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from btxrd.data.cache import open_cache
+from btxrd.data.duplicates import CONFIRMED, connected, find_duplicates
 from btxrd.data.table import read_metadata, read_sheet
 from btxrd.errors import UserError
 from btxrd.fetch import fetch
-from btxrd.files import sha256_of_file, written_whole
+from btxrd.files import sha256_of_file, write_json, written_whole
 
 log = logging.getLogger("btxrd")
 
 NAME_COLUMNS = ("image_id", "Original Name")
+CASE_COLUMNS = ("image_id", "case_id", "hospital", "reason", "duplicate_group")
 ENDING = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 # center 1, tumours: b1-M-12-恶-骨肉瘤-胫骨-2 = hospital and number, sex, age, …, view; numbers repeat between people
 CODED = re.compile(r"^(?P<hospital>[A-Za-z])(?P<number>\d+)-(?P<sex>[MF])-(?P<age>\d+)-", re.IGNORECASE)
@@ -55,24 +60,56 @@ def parse_name(name: str, center: int) -> Case | None:
     return Case(f"{center}-{key}", "", "slug")
 
 
-def make_cases(metadata_file: str | Path, names: Sequence[Any], names_folder: str | Path, target: str | Path) -> None:
-    """Write cases.csv (image_id, case_id, hospital, reason, duplicate_group) to `target`.
+def record_case_names(sources: Sequence[Any], folder: str | Path, record: str | Path) -> None:
+    """Fetch the tables of original names that are {url, sha256} to `folder`; write which there are to `record` (JSON).
 
-    `names` are tables with the columns image_id and Original Name: local files, or {url, sha256}, fetched to
-    `names_folder`. Files of identical bytes are one case. Without names every image is a case of its own.
-    Raises UserError for a named local file that can't be used.
+    One that can't be fetched is no error: the run goes on without any, cases unknown, and says so. Raises UserError
+    for a named local file that can't be used.
+    """
+    paths = [Path(source) if isinstance(source, str) else _fetched(source, Path(folder)) for source in sources]
+    if None in paths:
+        paths = []  # half the names would split by case here and by image there
+    for path in paths:
+        _read_names(path)
+    tables = [{"file": str(path), "sha256": sha256_of_file(path)} for path in paths]
+    write_json({"tables": tables}, record)
+    if not tables:
+        log.warning(
+            "cases unknown: without the authors' names every image is a case of its own unless it is a duplicate, so "
+            "images of one person may lie in training and in test; results may be too good, and are marked."
+        )
+
+
+def named_tables(record: str | Path) -> list[dict[str, str]]:
+    """Image ids to original names, one mapping for each recorded table, in the order of the configuration."""
+    tables = json.loads(Path(record).read_text(encoding="utf-8"))["tables"]
+    for table in tables:
+        path = Path(table["file"])
+        if not path.exists() or sha256_of_file(path) != table["sha256"]:
+            raise UserError(f"{path}: not the file that was checked; run `snakemake -R case_names`.")
+    return [_read_names(Path(table["file"])) for table in tables]
+
+
+def make_cases(
+    metadata_file: str | Path, names_record: str | Path, cache_index: Path, distance: int, cases_file: Path, pairs: Path
+) -> None:
+    """Write cases.csv (columns: CASE_COLUMNS) and duplicates.csv (see find_duplicates).
+
+    Confirmed duplicates are one duplicate_group, and the cases that they connect are one case. Names that fit no rule
+    are listed in the log. `distance`, in bits, is that of near duplicates.
     """
     metadata = read_metadata(metadata_file)
-    cases = assign_cases(metadata, _original_names(names, Path(names_folder)))
-    with written_whole(target) as temporary:
-        cases.to_csv(temporary, index=False)
-    sizes = cases["case_id"].value_counts()
-    log.info("%d images in %d cases, %d of them with several images", len(cases), len(sizes), (sizes > 1).sum())
-    log.info("how they were found: %s", ", ".join(f"{n} {r}" for r, n in cases["reason"].value_counts().items()))
+    names = {image: name for table in named_tables(names_record) for image, name in table.items()}
+    duplicates = find_duplicates(metadata, open_cache(cache_index), distance)
+    cases = join_duplicates(assign_cases(metadata, names), duplicates)
+    for table, path in ((cases, cases_file), (duplicates, pairs)):
+        with written_whole(path) as temporary:
+            table.to_csv(temporary, index=False)
+    _log_cases(cases, duplicates)
 
 
-def assign_cases(metadata: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """The case of each image; `names` maps image_id to the original file name and may lack any."""
+def assign_cases(metadata: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """The case of each image by its name alone; `names` maps image_id to the original name and may lack any."""
     rows, unread = [], []
     for image_id, center in zip(metadata["image_id"], metadata["center"], strict=True):
         case = parse_name(names[image_id], center) if image_id in names else Case(None, "", "unnamed")
@@ -82,54 +119,48 @@ def assign_cases(metadata: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
         rows.append((image_id, case.key or image_id, case.hospital, case.reason))
     if unread:
         log.warning("%d names fit no rule; each image is a case of its own: %s", len(unread), "; ".join(unread))
-    if not names:
-        log.warning(
-            "cases unknown: without the authors' names every image is a case of its own, so images of one person "
-            "may lie in training and in test; results may be too good."
-        )
-    cases = pd.DataFrame(rows, columns=["image_id", "case_id", "hospital", "reason"])
-    return _join_identical(cases, metadata["sha256"])
+    return pd.DataFrame(rows, columns=CASE_COLUMNS[:4])
 
 
-def _join_identical(cases: pd.DataFrame, sha256: pd.Series) -> pd.DataFrame:
-    """Give images of identical bytes one duplicate_group, and the cases they connect one id: the first."""
-    leader = {case: case for case in cases["case_id"]}
-
-    def find(case: str) -> str:
-        while leader[case] != case:
-            leader[case] = case = leader[leader[case]]
-        return case
-
-    cases["duplicate_group"] = ""
-    for content, group in cases.groupby(sha256.to_numpy()):
-        if len(group) < 2:
-            continue
-        cases.loc[group.index, "duplicate_group"] = f"d-{content[:12]}"
-        first, *others = sorted({find(case) for case in group["case_id"]})
-        leader.update(dict.fromkeys(others, first))
-        joined = group.index[group["reason"] == "unnamed"]
-        cases.loc[joined, "reason"] = "duplicate"
-        log.info("identical files, one case: %s", ", ".join(group["image_id"]))
-    cases["case_id"] = [find(case) for case in cases["case_id"]]
-    return cases
+def join_duplicates(cases: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
+    """Add the column duplicate_group, named after its first image, and give the cases that a group connects one id."""
+    confirmed = duplicates[duplicates["kind"].isin(CONFIRMED)]
+    position = pd.Series(cases.index, index=cases["image_id"])
+    pairs = np.stack([position[confirmed[side]].to_numpy(dtype=int) for side in ("image_a", "image_b")], axis=1)
+    group = connected(len(cases), pairs)
+    in_group = pd.Series(group).duplicated(keep=False).to_numpy()
+    first_of_group = cases["image_id"].groupby(group).transform("min")
+    case_number, keys = pd.factorize(cases["case_id"], sort=True)
+    component = connected(len(keys), case_number[pairs])
+    case_id = pd.Series(keys).groupby(component).transform("min").to_numpy()[case_number]
+    reason = cases["reason"].mask(in_group & (cases["reason"] == "unnamed"), "duplicate")
+    return cases.assign(case_id=case_id, reason=reason, duplicate_group=first_of_group.where(in_group, ""))
 
 
-def _original_names(sources: Sequence[Any], folder: Path) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for source in sources:
-        path = Path(source) if isinstance(source, str) else _fetched(source, folder)
-        if path is None:
-            return {}  # half the names would split by case here and by image there
-        names |= _read_names(path)
-    return names
+def read_cases(path: str | Path) -> pd.DataFrame:
+    """Read cases.csv; all columns are texts, empty where there is nothing to say."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def _fetched(source: dict[str, str], folder: Path) -> Path | None:
+def _log_cases(cases: pd.DataFrame, duplicates: pd.DataFrame) -> None:
+    sizes = cases["case_id"].value_counts()
+    log.info("%d images in %d cases, %d of them with several images", len(cases), len(sizes), (sizes > 1).sum())
+    log.info("how they were found: %s", ", ".join(f"{n} {r}" for r, n in cases["reason"].value_counts().items()))
+    kinds = duplicates["kind"].value_counts()
+    log.info("duplicates: %s", ", ".join(f"{n} × {kind}" for kind, n in kinds.items()) or "none")
+    for pair in duplicates[duplicates["kind"].isin(CONFIRMED)].itertuples():
+        if pair.label_a != pair.label_b:
+            log.warning(
+                "%s, but %s is %s and %s is %s", pair.kind, pair.image_a, pair.label_a, pair.image_b, pair.label_b
+            )
+
+
+def _fetched(source: Mapping[str, str], folder: Path) -> Path | None:
     # Two tables of different folders may have one name; the hash keeps them apart.
     path = folder / f"{source['sha256'][:12]}_{source['url'].rsplit('/', 1)[-1]}"
     if path.exists() and sha256_of_file(path) == source["sha256"]:
         return path
-    advice = "Put the file there, or name a local copy in data.case_names, and run `snakemake -R cases`."
+    advice = "Put the file there, or name a local copy in data.case_names, and run `snakemake -R case_names`."
     try:
         fetch([source["url"]], path, source["sha256"], None, advice)
     except UserError as error:

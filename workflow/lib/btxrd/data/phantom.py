@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,10 @@ from btxrd.progress import parallel_map
 
 log = logging.getLogger("btxrd")
 
-CASE_NAMES = "case_names.xlsx"
+CASE_NAMES = {"train": "case_names_train.xlsx", "val": "case_names_val.xlsx"}
+OFFICIAL_VAL = 0.2  # share of images, dealt without regard to cases, as the authors did
+HIDDEN_SHORTCUT = 0.6  # films of hospital g, where most Malignant of center 1 come from, are this small
+IMAGES_PER_DUPLICATE = 180  # BTXRD: 21 pairs of equal hash among 3,746 images
 BTXRD_COUNTS = {"Normal": (1593, 259, 27), "Benign": (1110, 214, 201), "Malignant": (235, 76, 31)}
 HOSPITALS = {"Benign": ("byg", (0.49, 0.46, 0.05)), "Malignant": ("byg", (0.15, 0.11, 0.74))}
 VIEWS_PER_CASE = (0.5, 0.35, 0.15)  # shares of cases with 1, 2, 3 films
@@ -52,11 +55,21 @@ class CasePlan:
     center: int
     image_ids: tuple[str, ...]
 
+    @property
+    def hospital(self) -> str:
+        """The hospital within center 1 that a tumour comes from; empty elsewhere."""
+        if self.center != 1 or self.label == "Normal":
+            return ""
+        letters, shares = HOSPITALS[self.label]
+        return str(np.random.default_rng(self.number).choice(list(letters), p=shares))
+
 
 def make_phantoms(folder: str | Path, images: int, long_side: int, seed: int, processes: int) -> None:
     """Draw `images` synthetic films of about `long_side` px into `folder`: the layout of BTXRD and its case names.
 
-    Classes and centers have BTXRD's shares. The same seed gives the same bytes, whatever the number of processes.
+    Classes and centers have BTXRD's shares, and the data has BTXRD's flaws: some films stand in it twice, the first
+    pair of them with two labels, and film size gives a hospital away. The same seed gives the same bytes, whatever
+    the number of processes.
     """
     folder, started = Path(folder), time.monotonic()
     plans = plan_cases(images, seed)
@@ -67,10 +80,14 @@ def make_phantoms(folder: str | Path, images: int, long_side: int, seed: int, pr
         drawn = parallel_map(draw, plans, processes, "drawing phantoms", unit="case")
         rows = sorted((row for case_rows in drawn for row in case_rows), key=lambda row: row["image_id"])
         table = pd.DataFrame(rows)
+        for source, target in plan_duplicates(plans, seed):
+            _copy_film(scratch / IMAGES, source, target)
         table[list(COLUMNS)].to_excel(scratch / TABLE, index=False)
         folder.mkdir(parents=True, exist_ok=True)
-        table[list(NAME_COLUMNS)].to_excel(scratch / CASE_NAMES, index=False)
-        (scratch / CASE_NAMES).replace(folder / CASE_NAMES)
+        in_val = np.random.default_rng([seed, 3]).random(len(table)) < OFFICIAL_VAL
+        for name, mask in ((CASE_NAMES["train"], ~in_val), (CASE_NAMES["val"], in_val)):
+            table.loc[mask, list(NAME_COLUMNS)].to_excel(scratch / name, index=False)
+            (scratch / name).replace(folder / name)
         put_layout_in_place(scratch, folder)
     rate = images / (time.monotonic() - started)
     log.info("drew %d SYNTHETIC films of %d cases into %s: %.0f films/s", images, len(plans), folder, rate)
@@ -86,6 +103,22 @@ def plan_cases(images: int, seed: int) -> list[CasePlan]:
             names = tuple(f"IMG{next(ids):06d}" for _ in range(size))
             plans.append(CasePlan(len(plans), label, center, names))
     return plans
+
+
+def plan_duplicates(plans: Sequence[CasePlan], seed: int) -> list[tuple[str, str]]:
+    """Pairs of image ids of center 1; the second becomes a copy of the first: one Benign as Normal, then Normals."""
+    rng = np.random.default_rng([seed, 4])
+    count = max(2, sum(len(plan.image_ids) for plan in plans) // IMAGES_PER_DUPLICATE)
+    ids = {label: [p.image_ids[0] for p in plans if (p.label, p.center) == (label, 1)] for label in BTXRD_COUNTS}
+    normals = iter(rng.permutation(ids["Normal"]))
+    sources = [rng.choice(ids["Benign"]), *(next(normals) for _ in range(count - 1))]
+    return [(str(source), str(next(normals))) for source in sources]
+
+
+def _copy_film(images: Path, source: str, target: str) -> None:
+    """The same exposure, sent on: a little brighter, and saved anew."""
+    film = cv2.imread(str(images / f"{source}.jpeg"), cv2.IMREAD_GRAYSCALE)
+    _save_film(images / f"{target}.jpeg", cv2.convertScaleAbs(film, alpha=1.1, beta=4), drawing.LOOKS[2])
 
 
 def _share_out(images: int) -> dict[tuple[str, int], int]:
@@ -114,6 +147,7 @@ def _draw_case(plan: CasePlan, folder: Path, long_side: int, seed: int) -> list[
     anatomy = drawing.draw_anatomy(rng, plan.label)
     person = {"age": int(rng.integers(6, 78)), "gender": str(rng.choice(["M", "F"]))}
     views = rng.permutation(VIEWS)
+    long_side = round(long_side * (HIDDEN_SHORTCUT if plan.hospital == "g" else 1))
     rows = []
     for position, image_id in enumerate(plan.image_ids):
         view = str(views[position])
@@ -186,11 +220,9 @@ def _original_name(plan: CasePlan, anatomy: drawing.Anatomy, person: dict[str, A
         return f"{age}{sex.lower()}-{diagnosis.replace(' ', '-')}-{plan.number}{suffix}.jpeg"
     if plan.center == 3:
         return f"{age}{sex.lower()} {diagnosis} {_word(plan.number)} {position + 1}.jpeg"
-    letters, shares = HOSPITALS[plan.label]
-    hospital = np.random.default_rng(plan.number).choice(list(letters), p=shares)
     site = anatomy.bones[anatomy.lesion.bone].site
     parts = (CHINESE[plan.label], CHINESE[diagnosis], CHINESE[site], str(position + 1))
-    return f"{hospital}{plan.number}-{sex}-{age}-{'-'.join(parts)}.jpeg"
+    return f"{plan.hospital}{plan.number}-{sex}-{age}-{'-'.join(parts)}.jpeg"
 
 
 def _word(number: int) -> str:

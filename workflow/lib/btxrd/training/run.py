@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from btxrd import CLASSES, paths
+from btxrd.caveats import caveats, footnote
 from btxrd.config import Config
 from btxrd.data.cache import Cache, open_cache
 from btxrd.data.dataset import BTXRDDataset, create_dataloader
@@ -123,7 +124,7 @@ def prepare(config: Config, threads: int, interruption: Interruption) -> Run:
         # Reading the cache without augmentation is too cheap for processes of its own.
         val_loader=create_dataloader(val_set, batch_size, False, seed, 0, device),
         class_weights=compute_class_weights(train_set.labels).to(device),
-        provenance=provenance(inputs),
+        provenance=provenance(inputs) | {"caveats": caveats(config, split)},
         state=StateFolder(paths.state_folder(config, split), fingerprint(config, inputs, device, threads)),
         position=Position(EpochTotals(device)),
         interruption=interruption,
@@ -192,7 +193,7 @@ def _show_rows(run: Run) -> None:
     """Write log and curves of the epochs so far, whole, from the history: no row is doubled or lost."""
     save_training_log(run.position.rows, run.state.folder / "training_log.csv")
     curves = run.state.folder / "training_curves.png"
-    plot_training_curves(run.position.rows, curves, run.split, run.config["data"]["source"])
+    plot_training_curves(run.position.rows, curves, footnote(run.config, run.split))
 
 
 def _one_epoch(run: Run) -> Row:
