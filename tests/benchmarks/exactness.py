@@ -72,7 +72,7 @@ def plain_pass(loader: DataLoader) -> None:
 
 def measure() -> dict[str, Any]:
     """Run everything in the current folder; returns all figures."""
-    for stage in ("phantom", "table", "cases", "cache", "split"):
+    for stage in ("phantom", "table", "cache", "case_names", "cases", "split"):
         assert btxrd([stage, "--override", *OVERRIDES]) == 0
     config, threads = load_config([], OVERRIDES), os.cpu_count() or 1
     torch.set_num_threads(threads)

@@ -37,7 +37,7 @@ def prepared(tmp_path_factory):
     """The data stages, run once."""
     folder, before = tmp_path_factory.mktemp("prepared"), Path.cwd()
     os.chdir(folder)
-    for stage in ("phantom", "table", "cases", "cache", "split"):
+    for stage in ("phantom", "table", "cache", "case_names", "cases", "split"):
         assert main([stage, "--threads", "1", "--override", *TINY]) == 0
     os.chdir(before)
     return folder

@@ -302,7 +302,7 @@ def test_folder_and_locale_that_are_not_english(tmp_path, prepared, undisturbed,
     folder.mkdir()
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ascii_only["PYTHONPATH"] = str(ROOT / "workflow/lib")
-    for stage in ("phantom", "table", "cases", "cache", "split", "train", "plot"):
+    for stage in ("phantom", "table", "cache", "case_names", "cases", "split", "train", "plot"):
         command = [sys.executable, "-m", "btxrd", stage, "--threads", "1", "--override", *TINY]
         done = subprocess.run(command, cwd=folder, env=os.environ | ascii_only, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from btxrd.data.cache import build_cache, decode_film, fit, open_cache
+from btxrd.data.cache import build_cache, decode_film, fit, is_blank, open_cache
 from btxrd.errors import UserError
 from btxrd.files import sha256_of_file
 
@@ -144,3 +144,12 @@ def test_one_wrong_byte_is_noticed_when_its_block_is_read(monkeypatch):
     for row in (2, 3):
         with pytest.raises(UserError, match=r"c\.npy: block 1 is damaged; run `snakemake -R cache`"):
             cache.film(row)
+
+
+def test_film_of_one_gray_value_is_blank_whatever_its_padding():
+    gray = np.full((40, 90), 200, np.uint8)
+    step = gray + np.arange(90, dtype=np.uint8) // 9
+    for resize in ("pad", "squash"):
+        assert is_blank(fit(gray, 64, resize))
+        assert not is_blank(fit(step, 64, resize))
+    assert is_blank(np.zeros((64, 64), np.uint8))

@@ -28,7 +28,7 @@ def test_titles_name_what_is_shown(tmp_path, monkeypatch):
     from btxrd import plots
 
     drawn: list[Figure] = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path, note: drawn.append((figure, note)))
+    monkeypatch.setattr(plots, "save_with_note", lambda figure, path, note: drawn.append((figure, note)))
     plot_training_curves(rows(), tmp_path / "x.png", "center_holdout · a note")
     figure, note = drawn[0]
     loss, recall = figure.axes

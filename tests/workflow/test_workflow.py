@@ -131,11 +131,11 @@ def test_keys_that_change_no_result_rerun_nothing(done, snakemake):
 @pytest.mark.parametrize(
     ("splits", "expected"),
     [
-        ({"by_image": {}}, {"split": 1, "train": 1, "plot": 1}),
-        ({"kfold": {"folds": 2}}, {"split": 2, "train": 2, "plot": 2}),
+        ({"by_image": {}}, {"split": 1, "train": 1, "plot": 1, "baselines": 1, "audit": 1}),
+        ({"kfold": {"folds": 2}}, {"split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),
         ({"stratified": {"training": {"epochs": 3}}}, {"train": 1, "plot": 1}),
-        ({"stratified": {"seed": 7}}, {"split": 1, "train": 1, "plot": 1}),
-        ({"center_holdout": None}, {}),
+        ({"stratified": {"seed": 7}}, {"split": 1, "train": 1, "plot": 1, "baselines": 1, "audit": 1}),
+        ({"center_holdout": None}, {"audit": 1}),
     ],
 )
 def test_a_split_of_the_config_is_made_alone(done, snakemake, splits, expected):
@@ -151,8 +151,10 @@ def test_a_split_of_the_config_is_made_alone(done, snakemake, splits, expected):
         ("models/classifier.py", {"train": 2, "plot": 2}),
         ("plots.py", {"plot": 2}),
         ("cli.py", {}),
-        ("data/splits.py", {"split": 2, "train": 2, "plot": 2}),
-        ("data/duplicates.py", {"cases": 1, "split": 2, "train": 2, "plot": 2}),
+        ("audit/page.html.j2", {"audit": 1}),
+        ("evaluation/metrics.py", {"baselines": 2}),
+        ("data/splits.py", {"split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),
+        ("data/duplicates.py", {"cases": 1, "split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),
     ],
 )
 def test_an_edit_reruns_what_it_shapes(done, snakemake, module, expected):

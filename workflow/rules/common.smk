@@ -62,7 +62,7 @@ RESULTS = [
     checkpoint_file("final"),
     *map(
         split_file,
-        ("training_log.csv", "training_curves.png", "loss_curve.png", "recall_curve.png"),
+        ("training_log.csv", "training_curves.png", "loss_curve.png", "recall_curve.png", "baselines.json"),
     ),
 ]
 

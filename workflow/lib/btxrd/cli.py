@@ -115,8 +115,38 @@ def plot(config: Config, options: Options) -> None:
     )
 
 
+def audit(config: Config, options: Options) -> None:
+    """look at the data and its splits: findings, tables, pictures, one page"""
+    from btxrd.audit.run import make_audit
+
+    splits = split_plans(config)
+    make_audit(
+        paths.METADATA,
+        paths.CASES,
+        paths.DUPLICATES,
+        paths.cache_index(config),
+        paths.annotations(config),
+        {name: paths.split_tables(config, name) for name in splits},
+        {name: paths.split_summary(config, name) for name in splits},
+        config["data"]["conflicting_labels"],
+        config["data"]["source"] == "phantom",
+        paths.audit_folder(config),
+    )
+
+
+def baselines(config: Config, options: Options) -> None:
+    """classify by class shares, center, image geometry and metadata, without a pixel"""
+    from btxrd.caveats import caveats
+    from btxrd.evaluation.baselines import make_baselines
+
+    name = config["training"]["split_strategy"]
+    tables, target = paths.split_tables(config, name), paths.result(config, name, "baselines.json")
+    make_baselines(name, paths.METADATA, tables, caveats(config, name), config["seed"], target)
+
+
 COMMANDS: Sequence[Callable[[Config, Options], None]] = (
     download, extract, phantom, table, cache, case_names, cases, split, weights, train, plot,
+    audit, baselines,
 )  # fmt: skip
 
 

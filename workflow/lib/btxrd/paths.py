@@ -92,6 +92,16 @@ def state_folder(config: Mapping[str, Any], split: str) -> Path:
     return Path(config["paths"]["checkpoints_dir"]) / ".state" / split
 
 
+def annotations(config: Mapping[str, Any]) -> Path:
+    """The outlines of lesions, LabelMe."""
+    return raw_folder(config) / "Annotations"
+
+
+def audit_folder(config: Mapping[str, Any]) -> Path:
+    """What is said and shown of the data."""
+    return Path(config["paths"]["results_dir"]) / "audit"
+
+
 def result(config: Mapping[str, Any], split: str, name: str) -> Path:
     """A file that a reader of a split's results looks at."""
     return Path(config["paths"]["results_dir"]) / split / name

@@ -23,14 +23,14 @@ def draw_curves(log_file: str | Path, loss_file: Path, recall_file: Path, note: 
     plot_loss_curves(rows, loss_file, note)
     figure = Figure(figsize=(8, 5))
     _draw_recall(figure.subplots(), rows)
-    _save(figure, recall_file, note)
+    save_with_note(figure, recall_file, note)
 
 
 def plot_loss_curves(rows: Sequence[Row], path: str | Path, note: str = "") -> None:
     """Draw both losses over the epochs, the best epoch marked."""
     figure = Figure(figsize=(8, 5))
     _draw_losses(figure.subplots(), rows)
-    _save(figure, path, note)
+    save_with_note(figure, path, note)
 
 
 def plot_training_curves(rows: Sequence[Row], path: str | Path, note: str) -> None:
@@ -39,7 +39,7 @@ def plot_training_curves(rows: Sequence[Row], path: str | Path, note: str) -> No
     left, right = figure.subplots(1, 2)
     _draw_losses(left, rows)
     _draw_recall(right, rows)
-    _save(figure, path, note)
+    save_with_note(figure, path, note)
 
 
 def _draw_losses(axes: Axes, rows: Sequence[Row]) -> None:
@@ -75,8 +75,17 @@ def _best(rows: Sequence[Row]) -> Row:
     return min(rows, key=lambda row: row["val_loss"])
 
 
-def _save(figure: Figure, path: str | Path, note: str) -> None:
-    figure.text(0.99, 0.01, note, ha="right", va="bottom", fontsize=8, color=GRAY)
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
+def save_with_note(figure: Figure, path: str | Path, note: str) -> None:
+    """Write a figure with `note` at its foot."""
+    height = figure.get_size_inches()[1]
+    figure.text(0.99, 0.05 / height, note, ha="right", va="bottom", fontsize=8, color=GRAY)
+    figure.tight_layout(rect=(0, 0.15 / height, 1, 1))
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure, whole or not at all, in the format that its ending names."""
+    ending = Path(path).suffix
+    options = {"pil_kwargs": {"quality": 85}} if ending == ".jpg" else {}
     with written_whole(path) as temporary:
-        FigureCanvasAgg(figure).print_figure(temporary, dpi=DPI, format="png")
+        FigureCanvasAgg(figure).print_figure(temporary, dpi=DPI, format=ending[1:], **options)

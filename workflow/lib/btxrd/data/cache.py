@@ -106,6 +106,11 @@ def open_cache(index: Path) -> Cache:
     return cache
 
 
+def is_blank(film: np.ndarray) -> bool:
+    """Whether a film shows one gray value and nothing else; the black around a padded film does not count."""
+    return bool(((film == 0) | (film == film.max())).all())
+
+
 def decode_film(film: tuple[str, str], size: int, resize: str) -> np.ndarray | str:
     """Decode (file, sha256) to uint8 (size, size), or say in a sentence why not."""
     file, sha256 = film
