@@ -1,7 +1,6 @@
 """The lesion outlines (LabelMe JSON, one file a film) against the films and the table."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from btxrd import CLASSES
 from btxrd.audit.findings import Finding, counted, joined, share, some
+from btxrd.data.outlines import read_outlines
 
 ANNOTATION_COLUMNS = ("image_id", "problem", "outlines", "width", "height", "overhang")
 ROUNDING = 1.0  # px by which an outline may lie outside before it counts as leaving the film
@@ -27,28 +27,15 @@ def read_annotations(folder: Path) -> pd.DataFrame:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        width, height = int(content["imageWidth"]), int(content["imageHeight"])
-        shapes = [shape["points"] for shape in content["shapes"] if shape["shape_type"] == "polygon"]
-        polygons = [_polygon(points) for points in shapes]
-    except OSError as error:
-        return {"image_id": path.stem, "problem": str(error.strerror)}
-    except KeyError as error:
-        return {"image_id": path.stem, "problem": f"{error.args[0]} missing"}
-    except (ValueError, TypeError, OverflowError) as error:
-        return {"image_id": path.stem, "problem": f"not as LabelMe writes it: {error}"}
-    facts = (path.stem, "", len(polygons), width, height, _overhang(polygons, width, height))
+        outlines = read_outlines(path)
+    except ValueError as error:
+        return {"image_id": path.stem, "problem": str(error)}
+    overhang = _overhang(outlines.polygons, outlines.width, outlines.height)
+    facts = (path.stem, "", len(outlines.polygons), outlines.width, outlines.height, overhang)
     return dict(zip(ANNOTATION_COLUMNS, facts, strict=True))
 
 
-def _polygon(points: Any) -> np.ndarray:
-    polygon = np.asarray(points, dtype=float)
-    if polygon.ndim != 2 or polygon.shape[0] < 3 or polygon.shape[1] != 2 or not np.isfinite(polygon).all():
-        raise ValueError("a polygon that is not a list of three or more points")
-    return polygon
-
-
-def _overhang(polygons: list[np.ndarray], width: int, height: int) -> float:
+def _overhang(polygons: Sequence[np.ndarray], width: int, height: int) -> float:
     if not polygons:
         return 0.0
     points = np.concatenate(polygons)

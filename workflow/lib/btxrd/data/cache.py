@@ -130,14 +130,19 @@ def decode_film(film: tuple[str, str], size: int, resize: str) -> np.ndarray | s
 
 def fit(image: np.ndarray, size: int, resize: str) -> np.ndarray:
     """Bring a gray image (H, W) to (size, size): `pad` keeps the aspect and centers it on black, `squash` does not."""
-    if resize == "squash":
-        return _resized(image, size, size)
-    scale = size / max(image.shape)
-    height, width = (max(1, round(side * scale)) for side in image.shape)
+    top, left, height, width = placement(*image.shape, size, resize)
     canvas = np.zeros((size, size), np.uint8)
-    top, left = (size - height) // 2, (size - width) // 2
     canvas[top : top + height, left : left + width] = _resized(image, height, width)
     return canvas
+
+
+def placement(height: int, width: int, size: int, resize: str) -> tuple[int, int, int, int]:
+    """Where a film of that height and width lies in the square: top, left, height, width, in px."""
+    if resize == "squash":
+        return 0, 0, size, size
+    scale = size / max(height, width)
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    return (size - height) // 2, (size - width) // 2, height, width
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
