@@ -23,7 +23,7 @@ def test_each_tie_is_counted_by_class():
     assert found["identical_file"]["Malignant"] == {"leaked": 1, "of": 2}
     assert found["case"]["Benign"] == {"leaked": 0, "of": 1}
     assert total(found["any"]) == (3, 4)
-    assert found["images"] == ["d", "e", "f"]
+    assert found["images"] == {"d": "case", "e": "near_duplicate", "f": "identical_file"}
 
 
 def test_empty_cells_tie_nothing():
@@ -36,4 +36,4 @@ def test_test_images_seen_in_choosing_the_best_epoch_are_a_leak_too():
     one = table(("d", "Normal", "c4", "", "4"))
     found = measure_leakage({"train": TRAIN, "val": one, "test": one})
     assert found["test_in_val"]["same_ids"] == ["d"]
-    assert list(leaked_images(found)) == ["d is in test, but its case, its duplicate or its very file is in val"]
+    assert list(leaked_images(found)) == ["d is in test, and the same file is in val"]

@@ -285,7 +285,7 @@ def test_leak_against_the_promise_fails_and_lists_the_images(phantoms):
     others = [image for image in cases["image_id"] if image not in (one, two)]
     rows = [f"{one},train", f"{two},test", *(f"{image},val" for image in others[:3])]
     Path("mine.csv").write_text("image_id,partition\n" + "\n".join(rows))
-    with pytest.raises(UserError, match=f"{two} is in test, but its case") as error:
+    with pytest.raises(UserError, match=f"{two} is in test, and another image of its case is in train") as error:
         make(phantoms, plan_of("mine", strategy="manifest", file="mine.csv"))
     assert one not in str(error.value)
     assert not list(Path().glob("*.json")) or not Path("s.json").exists()
