@@ -14,6 +14,7 @@ sys.path.insert(0, LIB)
 from btxrd import paths
 from btxrd.config import complete, config_of_split, defaults, difference, pick, training_keys
 from btxrd.errors import UserError
+from btxrd.evaluation.outputs import EVALUATION_FILES, EVALUATION_PICTURES, METRICS
 from btxrd.plans import split_plans
 
 try:
@@ -43,13 +44,44 @@ def code(*modules):
 
 
 def split_file(name):
-    """A result of a split, with the wildcard left open."""
-    return str(paths.result(CONFIG, "{split}", name))
+    """A result of a run of a split, with the wildcards left open: {run} is empty for the main run."""
+    return str(paths.result(CONFIG, "{split}", name, run="{run}"))
+
+
+def main_file(name):
+    """A result of the main run of a split."""
+    return str(paths.result(CONFIG, "{split}", name, run=""))
 
 
 def checkpoint_file(which):
-    """A checkpoint of a split, with the wildcard left open."""
-    return str(paths.checkpoint(CONFIG, "{split}", which))
+    """A checkpoint of a run of a split, with the wildcards left open."""
+    return str(paths.checkpoint(CONFIG, "{split}", which, run="{run}"))
+
+
+def seed_of(wildcards):
+    """The seed that a run is trained with."""
+    main = (CONFIG["replicates"] or [CONFIG["seed"]])[0]
+    return int(wildcards.run.removeprefix("seed_").rstrip("/") or main)
+
+
+def run_of(wildcards):
+    """What the command line must override to make a run of a split."""
+    return f"training.split_strategy={wildcards.split} seed={seed_of(wildcards)}"
+
+
+def settings_of_run(*keys):
+    """As `settings`, with the training keys and the seed of a run."""
+    return lambda wildcards: pick(config_of_split(CONFIG, wildcards.split) | {"seed": seed_of(wildcards)}, keys)
+
+
+def labels_of(key, value):
+    """Labels of a result in the report, with the switch between splits and, where there are several, seeds."""
+
+    def labels(wildcards):
+        seed = {"Seed": str(seed_of(wildcards))} if CONFIG["replicates"] else {}
+        return {key: value, "Split": wildcards.split, **seed}
+
+    return labels
 
 
 def split_tables():
@@ -57,15 +89,17 @@ def split_tables():
     return {name: str(path) for name, path in paths.split_tables(CONFIG, "{split}").items()}
 
 
+# Of the main run, then of every run.
 RESULTS = [
     checkpoint_file("best"),
     checkpoint_file("final"),
-    *map(
-        split_file,
-        ("training_log.csv", "training_curves.png", "loss_curve.png", "recall_curve.png", "baselines.json"),
-    ),
+    *map(split_file, ("training_log.csv", "training_curves.png", "loss_curve.png", "recall_curve.png")),
+    *map(split_file, EVALUATION_FILES),
+    main_file("baselines.json"),
 ]
+FURTHER_RUNS = [f"seed_{seed}/" for seed in CONFIG["replicates"][1:]]
 
 
 wildcard_constraints:
     split="|".join(PLANS),
+    run=r"(seed_\d+/)?",

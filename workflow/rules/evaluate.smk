@@ -5,6 +5,53 @@ from btxrd.audit.outputs import AUDIT_FILES, PAGE
 AUDIT_CODE = sorted(str(path.relative_to(Path(LIB) / "btxrd")) for path in Path(LIB, "btxrd/audit").glob("*.*"))
 
 
+EVALUATION_CODE = [
+    f"evaluation/{name}.py" for name in ("calibration", "evaluate", "figures", "inference", "subgroups", "thresholds")
+]
+METRICS_CODE = ("evaluation/bootstrap.py", "evaluation/judgement.py", "evaluation/metrics.py")
+
+
+rule evaluate:
+    """Judge the best epoch on val and test: predictions, metrics with intervals, pictures."""
+    input:
+        **{name: path for name, path in split_tables().items() if name != "train"},
+        checkpoint=checkpoint_file("best"),
+        summary=ancient(str(paths.split_summary(CONFIG, "{split}"))),
+        metadata=rules.table.output.metadata,
+        annotations=str(paths.annotations(CONFIG)),
+        array=ancient(rules.cache.output.array),
+        index=rules.cache.output.index,
+        code=code(*EVALUATION_CODE, *METRICS_CODE),
+    output:
+        predictions=split_file("predictions.csv"),
+        metrics=split_file(METRICS),
+        inference=split_file("inference.json"),
+        pictures=[
+            report(
+                split_file(name),
+                caption="../report/evaluation.rst",
+                category="Evaluation",
+                labels=labels_of("Picture", title),
+            )
+            for title, name in EVALUATION_PICTURES.items()
+        ],
+    log:
+        "logs/evaluate_{run}{split}.log",
+    benchmark:
+        "benchmarks/evaluate_{run}{split}.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=60,
+    params:
+        run=run_of,
+    shell:
+        "btxrd evaluate" " --override {params.run}" " --threads {threads}" " --gpus {resources.gpu}" " --log {log:q}"
+
+
 rule audit:
     """Show the data and its splits, and fail on what makes results wrong."""
     input:
@@ -45,9 +92,9 @@ rule baselines:
         **split_tables(),
         metadata=rules.table.output.metadata,
         summary=str(paths.split_summary(CONFIG, "{split}")),
-        code=code("evaluation/baselines.py", "evaluation/metrics.py"),
+        code=code("evaluation/baselines.py", *METRICS_CODE),
     output:
-        json=split_file("baselines.json"),
+        json=main_file("baselines.json"),
     log:
         "logs/baselines_{split}.log",
     benchmark:

@@ -12,24 +12,25 @@ rule plot:
             split_file("loss_curve.png"),
             caption="../report/curves.rst",
             category="Training",
-            labels={"Curve": "loss", "Split": "{split}"},
+            labels=labels_of("Curve", "loss"),
         ),
         recall=report(
             split_file("recall_curve.png"),
             caption="../report/curves.rst",
             category="Training",
-            labels={"Curve": "recall by class", "Split": "{split}"},
+            labels=labels_of("Curve", "recall by class"),
         ),
     log:
-        "logs/plot_{split}.log",
+        "logs/plot_{run}{split}.log",
     benchmark:
-        "benchmarks/plot_{split}.tsv"
+        "benchmarks/plot_{run}{split}.tsv"
     conda:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        run=run_of,
         settings=settings("data.source"),
     shell:
-        "btxrd plot" " --override training.split_strategy={wildcards.split}" " --log {log:q}"
+        "btxrd plot" " --override {params.run}" " --log {log:q}"

@@ -39,12 +39,12 @@ rule train:
             split_file("training_curves.png"),
             caption="../report/curves.rst",
             category="Training",
-            labels={"Curve": "loss and recall", "Split": "{split}"},
+            labels=labels_of("Curve", "loss and recall"),
         ),
     log:
-        "logs/train_{split}.log",
+        "logs/train_{run}{split}.log",
     benchmark:
-        "benchmarks/train_{split}.tsv"
+        "benchmarks/train_{run}{split}.tsv"
     conda:
         "../../envs/btxrd.yaml"
     threads: 8
@@ -53,10 +53,7 @@ rule train:
         mem_mb=8000,
         runtime=720,
     params:
-        settings=lambda wildcards: pick(config_of_split(CONFIG, wildcards.split), training_keys()),
+        run=run_of,
+        settings=settings_of_run(*training_keys()),
     shell:
-        "btxrd train"
-        " --override training.split_strategy={wildcards.split}"
-        " --threads {threads}"
-        " --gpus {resources.gpu}"
-        " --log {log:q}"
+        "btxrd train" " --override {params.run}" " --threads {threads}" " --gpus {resources.gpu}" " --log {log:q}"

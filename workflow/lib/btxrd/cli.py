@@ -115,6 +115,26 @@ def plot(config: Config, options: Options) -> None:
     )
 
 
+def evaluate(config: Config, options: Options) -> None:
+    """judge a split's best checkpoint on val and test"""
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    from btxrd.caveats import footnote
+    from btxrd.evaluation.evaluate import evaluate
+
+    name = config["training"]["split_strategy"]
+    evaluate(
+        name,
+        paths.checkpoint(config, name, "best"),
+        paths.split_tables(config, name),
+        paths.METADATA,
+        paths.cache_index(config),
+        paths.annotations(config),
+        "cpu" if options.gpus == 0 else config["device"],
+        footnote(config, name),
+        paths.result(config, name, ""),
+    )
+
+
 def audit(config: Config, options: Options) -> None:
     """look at the data and its splits: findings, tables, pictures, one page"""
     from btxrd.audit.run import make_audit
@@ -146,7 +166,7 @@ def baselines(config: Config, options: Options) -> None:
 
 COMMANDS: Sequence[Callable[[Config, Options], None]] = (
     download, extract, phantom, table, cache, case_names, cases, split, weights, train, plot,
-    audit, baselines,
+    evaluate, audit, baselines,
 )  # fmt: skip
 
 
@@ -196,5 +216,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
         sub.add_argument("--log", type=Path, help="write the log lines to this file, too")
         sub.set_defaults(run=command)
-    commands.choices["train"].add_argument("--gpus", type=int, default=1, help="0 keeps to the CPU")
+    for name in ("train", "evaluate"):
+        commands.choices[name].add_argument("--gpus", type=int, default=1, help="0 keeps to the CPU")
     return parser

@@ -41,7 +41,7 @@ def complete(given: Mapping[str, Any]) -> Config:
     raise_all(problems, "configuration")
     chosen = config["training"]["split_strategy"]
     config["training"]["split_strategy"] = ALIASES.get(chosen, chosen)
-    raise_all([*problems_of_splits(config), *_problems_of_trainings(config)], "configuration")
+    raise_all([*problems_of_splits(config), *_problems_of_runs(config)], "configuration")
     return config
 
 
@@ -50,7 +50,9 @@ def config_of_split(config: Config, name: str) -> Config:
     return merged(config, {"training": {**split_plans(config)[name].training, "split_strategy": name}})
 
 
-def _problems_of_trainings(config: Config) -> Iterator[str]:
+def _problems_of_runs(config: Config) -> Iterator[str]:
+    if config["replicates"] and config["seed"] not in config["replicates"]:
+        yield f"seed is {config['seed']}; with replicates it must be one of them: {config['replicates']}."
     for name, plan in split_plans(config).items():
         training = config["training"] | plan.training
         if training["warmup_epochs"] >= training["epochs"]:
@@ -141,6 +143,8 @@ def _with_numbers(value: Any, node: Mapping[str, Any]) -> Any:
     if isinstance(value, Mapping):
         children, other = node.get("properties", {}), node.get("additionalProperties") or {}
         return {key: _with_numbers(item, children.get(key, other)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item, node.get("items", {})) for item in value]
     if isinstance(value, str) and _is_number(node):
         try:
             number = float(value)

@@ -82,14 +82,21 @@ def fetched_weights(backbone: str) -> Path:
     return Path(f"resources/weights/{backbone}.bin")
 
 
-def checkpoint(config: Mapping[str, Any], split: str, which: str) -> Path:
-    """The `best` or `final` checkpoint of a split."""
-    return Path(config["paths"]["checkpoints_dir"]) / f"{which}_{split}.pt"
+def run_prefix(config: Mapping[str, Any]) -> str:
+    """What stands before the files of a run: nothing for the main run of a split, `seed_<n>/` for a further seed."""
+    replicates = config["replicates"]
+    return f"seed_{config['seed']}/" if replicates and config["seed"] != replicates[0] else ""
+
+
+def checkpoint(config: Mapping[str, Any], split: str, which: str, run: str | None = None) -> Path:
+    """The `best` or `final` checkpoint of a split; `run` stands for the run's prefix where that is left open."""
+    run = run_prefix(config) if run is None else run
+    return Path(f"{config['paths']['checkpoints_dir']}/{run}{which}_{split}.pt")
 
 
 def state_folder(config: Mapping[str, Any], split: str) -> Path:
     """What a running training goes on from: state file, rows, best weights, live curves; gone after success."""
-    return Path(config["paths"]["checkpoints_dir"]) / ".state" / split
+    return Path(f"{config['paths']['checkpoints_dir']}/{run_prefix(config)}.state/{split}")
 
 
 def annotations(config: Mapping[str, Any]) -> Path:
@@ -102,6 +109,12 @@ def audit_folder(config: Mapping[str, Any]) -> Path:
     return Path(config["paths"]["results_dir"]) / "audit"
 
 
-def result(config: Mapping[str, Any], split: str, name: str) -> Path:
-    """A file that a reader of a split's results looks at."""
-    return Path(config["paths"]["results_dir"]) / split / name
+def result(config: Mapping[str, Any], split: str, name: str, run: str | None = None) -> Path:
+    """A file that a reader of a split's results looks at; `run` as for `checkpoint`."""
+    run = run_prefix(config) if run is None else run
+    return Path(f"{config['paths']['results_dir']}/{split}/{run}{name}")
+
+
+def comparison(config: Mapping[str, Any], ending: str) -> Path:
+    """The splits side by side."""
+    return Path(f"{config['paths']['results_dir']}/comparison.{ending}")

@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from btxrd import CLASSES
 from btxrd.data.table import read_metadata
-from btxrd.evaluation.metrics import headline_metrics
+from btxrd.evaluation.judgement import judge, shown
 from btxrd.files import write_json
 
 log = logging.getLogger("btxrd")
@@ -31,16 +31,21 @@ TEXTS = ("mode", "sex", "view")
 def make_baselines(
     split: str, metadata_file: str | Path, tables: Mapping[str, Path], caveats: list[str], seed: int, target: Path
 ) -> None:
-    """Train each baseline on the training partition and write its metrics on val and test to `target` (JSON)."""
+    """Train each baseline on the training partition and write its metrics on val and test to `target` (JSON).
+
+    The metrics are those of `judge`, with intervals, as for the network.
+    """
     metadata = read_metadata(metadata_file).set_index("image_id")
-    images = {name: metadata.loc[pd.read_csv(path, dtype=str)["image_id"]] for name, path in tables.items()}
+    images = {}
+    for partition, path in tables.items():
+        cases = pd.read_csv(path, dtype=str).set_index("image_id")["case_id"]
+        images[partition] = metadata.loc[cases.index].assign(case_id=cases)
     baselines: dict[str, Any] = {}
     for name, (features, predict) in BASELINES.items():
-        metrics = {
-            partition: headline_metrics(_class_numbers(images[partition]), probabilities)
-            for partition, probabilities in predict(images, seed).items()
-        }
-        baselines[name] = {"features": list(features), **metrics}
+        baselines[name] = {"features": list(features)}
+        for partition, probabilities in predict(images, seed).items():
+            rows = images[partition]
+            baselines[name][partition] = judge(_class_numbers(rows), probabilities, rows["case_id"], seed)
     write_json({"split": split, "caveats": caveats, "baselines": baselines}, target)
     _log_table(split, baselines)
 
@@ -102,6 +107,6 @@ BASELINES = {
 
 def _log_table(split: str, baselines: Mapping[str, Any]) -> None:
     columns = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
-    table = pd.DataFrame({name: [found["test"][column] for column in columns] for name, found in baselines.items()}).T
-    table.columns = columns
-    log.info("%s, without a pixel, on test:\n%s", split, table.astype(float).round(3).to_string())
+    rows = {name: [shown(found["test"][column], 2) for column in columns] for name, found in baselines.items()}
+    table = pd.DataFrame(rows, index=columns).T
+    log.info("%s, without a pixel, on test (95 %% intervals over cases):\n%s", split, table.to_string())

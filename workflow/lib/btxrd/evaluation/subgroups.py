@@ -1,0 +1,72 @@
+"""The same model, group by group: where it is better, where it is worse, where too few images say anything."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from btxrd import CLASSES
+from btxrd.evaluation.bootstrap import interval, resample_weights
+from btxrd.evaluation.judgement import proportion
+from btxrd.evaluation.metrics import classification_metrics
+
+FEW_IMAGES, FEW_CASES = 20, 10  # below either, a group is marked: read nothing into it
+AGE_BANDS = {"0–9": 10, "10–19": 20, "20–39": 40, "40–59": 60, "60 and over": 200}  # below this many years
+LESION_SIZES = {"under 1 % of the film": 0.01, "1 to 5 %": 0.05, "over 5 %": 1.01}  # below this share
+GROUPINGS = ("center", "hospital", "view", "region", "sex", "age band", "subtype", "lesion size")
+
+
+def age_band(ages: pd.Series) -> pd.Series:
+    """The band of each age in years."""
+    return _banded(ages, AGE_BANDS)
+
+
+def lesion_size(shares: pd.Series) -> pd.Series:
+    """The band of each lesion's share of its film; empty where there is no outline."""
+    return _banded(shares, LESION_SIZES).cat.add_categories("").fillna("")
+
+
+def _banded(values: pd.Series, bands: Mapping[str, float]) -> pd.Series:
+    return pd.cut(values, [0, *bands.values()], right=False, labels=list(bands))
+
+
+def judge_subgroups(images: pd.DataFrame, probabilities: np.ndarray, seed: int) -> list[dict[str, Any]]:
+    """A row for each value of each of GROUPINGS, columns of `images` beside case_id and class (a class number).
+
+    Rows say grouping, group, images, cases, few (true: too few to read anything into), accuracy with its interval over
+    cases, balanced_accuracy, macro_auc, and the sensitivity for Malignant with its exact interval.
+    """
+    labels = images["class"].to_numpy()
+    right = (probabilities.argmax(axis=1) == labels).astype(float)
+    weights = np.concatenate(list(resample_weights(images["case_id"], seed)))
+    rows = []
+    for grouping in GROUPINGS:
+        for group in sorted(set(images[grouping].astype(str)) - {""}, key=_order):
+            mask = (images[grouping].astype(str) == group).to_numpy()
+            row = {"grouping": grouping, "group": group, "images": int(mask.sum())}
+            row["cases"] = int(images.loc[mask, "case_id"].nunique())
+            row["few"] = row["images"] < FEW_IMAGES or row["cases"] < FEW_CASES
+            rows.append(row | _judge_group(labels[mask], probabilities[mask], right[mask], weights[:, mask]))
+    return rows
+
+
+def _order(group: str) -> tuple[int, str]:
+    """Bands in their order, other groups by name."""
+    bands = [*AGE_BANDS, *LESION_SIZES]
+    return (bands.index(group), "") if group in bands else (len(bands), group)
+
+
+def _judge_group(
+    labels: np.ndarray, probabilities: np.ndarray, right: np.ndarray, weights: np.ndarray
+) -> dict[str, Any]:
+    metrics = classification_metrics(labels, probabilities)
+    drawn = weights.sum(axis=1)
+    accuracy = np.divide(weights @ right, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
+    malignant = labels == CLASSES.index("Malignant")
+    return {
+        "accuracy": {"value": metrics["accuracy"], "cases": interval(accuracy)},
+        "balanced_accuracy": metrics["balanced_accuracy"],
+        "macro_auc": metrics["macro_auc"],
+        "malignant_sensitivity": proportion(int(right[malignant].sum()), int(malignant.sum())),
+    }
