@@ -15,7 +15,7 @@ from btxrd.audit.charts import draw_composition, draw_sizes
 from btxrd.audit.checks import findings_of_images
 from btxrd.audit.evidence import AGE_BANDS, Evidence, read_evidence
 from btxrd.audit.outputs import AUDIT_FILES, CENTERS, CONTACT_SHEETS
-from btxrd.audit.page import write_page
+from btxrd.audit.page import write_audit_page
 from btxrd.audit.run import facts_of, find, make_audit
 from btxrd.audit.sheets import draw_contact_sheet, draw_duplicates
 from btxrd.audit.splits import findings_of_splits, read_split
@@ -359,7 +359,7 @@ def test_page_needs_nothing_from_elsewhere(audited):
 
 
 def page_of(facts, folder):
-    write_page(facts, folder, Path("page.html"))
+    write_audit_page(facts, folder, Path("page.html"))
     return Path("page.html").read_text()
 
 

@@ -151,7 +151,7 @@ def test_a_split_of_the_config_is_made_alone(done, snakemake, splits, expected):
         ("models/classifier.py", {"train": 2, "plot": 2}),
         ("plots.py", {"plot": 2}),
         ("cli.py", {}),
-        ("audit/page.html.j2", {"audit": 1}),
+        ("pages/audit.html.j2", {"audit": 1}),
         ("evaluation/metrics.py", {"baselines": 2}),
         ("data/splits.py", {"split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),
         ("data/duplicates.py", {"cases": 1, "split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),

@@ -12,7 +12,7 @@ LIB = os.path.join(workflow.basedir, "lib")
 sys.path.insert(0, LIB)
 
 from btxrd import paths
-from btxrd.config import complete, config_of_split, defaults, difference, pick, training_keys
+from btxrd.config import complete, config_of_split, defaults, difference, main_seed, pick, training_keys
 from btxrd.errors import UserError
 from btxrd.evaluation.outputs import EVALUATION_FILES, EVALUATION_PICTURES, METRICS
 from btxrd.plans import split_plans
@@ -43,6 +43,11 @@ def code(*modules):
     return [os.path.relpath(os.path.join(LIB, "btxrd", module)) for module in modules]
 
 
+def library_files(folder):
+    """All modules and templates in a folder of the library, for `code`."""
+    return sorted(str(path.relative_to(Path(LIB) / "btxrd")) for path in Path(LIB, "btxrd", folder).glob("*.*"))
+
+
 def split_file(name):
     """A result of a run of a split, with the wildcards left open: {run} is empty for the main run."""
     return str(paths.result(CONFIG, "{split}", name, run="{run}"))
@@ -60,8 +65,7 @@ def checkpoint_file(which):
 
 def seed_of(wildcards):
     """The seed that a run is trained with."""
-    main = (CONFIG["replicates"] or [CONFIG["seed"]])[0]
-    return int(wildcards.run.removeprefix("seed_").rstrip("/") or main)
+    return int(wildcards.run.removeprefix("seed_").rstrip("/") or main_seed(CONFIG))
 
 
 def run_of(wildcards):

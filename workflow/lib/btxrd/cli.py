@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from btxrd import __version__, paths
-from btxrd.config import Config, config_of_split, load_config, merged
+from btxrd.config import Config, config_of_split, load_config, main_seed, merged
 from btxrd.errors import Interrupted, UserError
 from btxrd.plans import split_plans
 
@@ -135,6 +135,45 @@ def evaluate(config: Config, options: Options) -> None:
     )
 
 
+def compare(config: Config, options: Options) -> None:
+    """put the results of all splits side by side"""
+    from btxrd.caveats import NOT_CLINICAL, caveats
+    from btxrd.evaluation.compare import SplitResults, compare
+
+    synthetic = config["data"]["source"] == "phantom"
+    main = config | {"seed": main_seed(config)}
+    further = [config | {"seed": seed} for seed in config["replicates"][1:]]
+    results = [
+        SplitResults(
+            name,
+            paths.result(main, name, ""),
+            [paths.result(run, name, "") for run in further],
+            caveats(config, name)[synthetic:],
+        )
+        for name in split_plans(config)
+    ]
+    note = " · ".join([*(["SYNTHETIC phantoms"] if synthetic else []), NOT_CLINICAL])
+    files = {ending: paths.comparison(config, ending) for ending in ("csv", "html", "png")}
+    compare(results, synthetic, note, files["csv"], files["html"], files["png"])
+
+
+def card(config: Config, options: Options) -> None:
+    """write the model card from the results of all splits"""
+    from btxrd.caveats import caveats
+    from btxrd.evaluation.card import write_card
+
+    config = config | {"seed": main_seed(config)}
+    splits = list(split_plans(config))
+    write_card(
+        config,
+        {name: paths.result(config, name, "metrics.json") for name in splits},
+        {name: paths.split_summary(config, name) for name in splits},
+        {name: caveats(config, name) for name in splits},
+        None if config["data"]["source"] == "phantom" else paths.archive_record(config),
+        paths.model_card(config),
+    )
+
+
 def audit(config: Config, options: Options) -> None:
     """look at the data and its splits: findings, tables, pictures, one page"""
     from btxrd.audit.run import make_audit
@@ -166,7 +205,7 @@ def baselines(config: Config, options: Options) -> None:
 
 COMMANDS: Sequence[Callable[[Config, Options], None]] = (
     download, extract, phantom, table, cache, case_names, cases, split, weights, train, plot,
-    evaluate, audit, baselines,
+    evaluate, compare, card, audit, baselines,
 )  # fmt: skip
 
 

@@ -50,6 +50,11 @@ def config_of_split(config: Config, name: str) -> Config:
     return merged(config, {"training": {**split_plans(config)[name].training, "split_strategy": name}})
 
 
+def main_seed(config: Config) -> int:
+    """The seed of the main run of every split: the first of several."""
+    return config["replicates"][0] if config["replicates"] else config["seed"]
+
+
 def _problems_of_runs(config: Config) -> Iterator[str]:
     if config["replicates"] and config["seed"] not in config["replicates"]:
         yield f"seed is {config['seed']}; with replicates it must be one of them: {config['replicates']}."

@@ -118,3 +118,8 @@ def result(config: Mapping[str, Any], split: str, name: str, run: str | None = N
 def comparison(config: Mapping[str, Any], ending: str) -> Path:
     """The splits side by side."""
     return Path(f"{config['paths']['results_dir']}/comparison.{ending}")
+
+
+def model_card(config: Mapping[str, Any]) -> Path:
+    """What a person must know before using a network."""
+    return Path(config["paths"]["results_dir"]) / "model_card.md"

@@ -13,7 +13,7 @@ from btxrd.audit.checks import findings_of_images
 from btxrd.audit.evidence import Evidence, read_evidence
 from btxrd.audit.findings import Finding, by_severity
 from btxrd.audit.outputs import CENTERS, COMPOSITION, DUPLICATES, FACTS, PAGE, SIZES, contact_sheet
-from btxrd.audit.page import write_page
+from btxrd.audit.page import write_audit_page
 from btxrd.audit.sheets import draw_contact_sheet, draw_duplicates
 from btxrd.audit.splits import SplitOnDisk, findings_of_splits
 from btxrd.audit.tables import annotation_tables, case_tables, composition_tables, duplicate_tables, split_tables
@@ -55,7 +55,7 @@ def make_audit(
     facts = facts_of(evidence, findings, synthetic)
     write_json(facts, folder / FACTS)
     draw_pictures(evidence, folder, " · ".join([*(["SYNTHETIC phantoms"] if synthetic else []), NOT_CLINICAL]))
-    write_page(facts, folder, folder / PAGE)
+    write_audit_page(facts, folder, folder / PAGE)
     for finding in findings:
         if finding.severity != "error":
             log.info("%s: %s: %s", finding.severity, finding.title, finding.sentence)

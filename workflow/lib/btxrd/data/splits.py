@@ -55,6 +55,9 @@ def make_split(
         "split": plan.name,
         "strategy": plan.strategy,
         "seed": plan.seed,
+        "partitions": {
+            name: {"images": len(rows), "cases": rows["case_id"].nunique()} for name, rows in partitions.items()
+        },
         "counts": count_images(assigned),
         "leakage": leakage,
         "promises_no_leak": plan.promises_no_leak,

@@ -44,15 +44,17 @@ def proportion(count: int, of: int) -> Judgement:
     return {"value": count / of if of else None, "count": count, "of": of, "exact": exact and (exact.low, exact.high)}
 
 
-def shown(judgement: Mapping[str, Any], digits: int = 3) -> str:
-    """`0.815 (0.780–0.850)`, with the interval over cases; a dash where nothing can be said.
+def ends(judgement: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The 95 % interval to show: over cases, or the exact one where no resample differs and the bootstrap is blind."""
+    over_cases = judgement.get("cases")
+    if judgement.get("exact") and (over_cases is None or over_cases[0] == over_cases[1]):
+        return judgement["exact"]
+    return over_cases
 
-    Where no resample differs (all right, all wrong) the bootstrap is blind: a proportion's exact interval is shown.
-    """
+
+def shown(judgement: Mapping[str, Any], digits: int = 3) -> str:
+    """`0.815 (0.780–0.850)`; a dash where nothing can be said."""
     if judgement.get("value") is None:
         return "–"
-    ends = judgement.get("cases")
-    if judgement.get("exact") and (ends is None or ends[0] == ends[1]):
-        ends = judgement["exact"]
-    text = f"{judgement['value']:.{digits}f}"
-    return f"{text} ({'–'.join(f'{end:.{digits}f}' for end in ends)})" if ends else text
+    text, interval = f"{judgement['value']:.{digits}f}", ends(judgement)
+    return f"{text} ({'–'.join(f'{end:.{digits}f}' for end in interval)})" if interval else text
