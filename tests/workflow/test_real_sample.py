@@ -1,5 +1,7 @@
 """The main job on real radiographs: 20 films of BTXRD in the published layout, through every stage."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
@@ -40,6 +42,28 @@ def test_both_strategies_are_trained_and_drawn(trained):
                 assert min(picture.size) > 700
         checkpoint = torch.load(trained / f"checkpoints/best_{split}.pt", weights_only=True)
         assert checkpoint["class_weights"].min() > 0
+
+
+def test_classes_absent_from_test_are_null_and_not_zero(trained):
+    metrics = json.loads((trained / "results/center_holdout/metrics.json").read_text())
+    test = metrics["partitions"]["test"]
+    assert test["support"] == {"Normal": 0, "Benign": 2, "Malignant": 3}
+    assert test["notes"] == ["no Normal image: what would need one is null"]
+    for name in ("balanced_accuracy", "macro_auc", "Normal.sensitivity"):
+        assert test["metrics"][name]["value"] is None
+    assert test["metrics"]["accuracy"]["of"] == 5
+    assert {row["group"] for row in metrics["subgroups"] if row["grouping"] == "center"} == {"2"}
+    assert all(row["few"] for row in metrics["subgroups"])
+
+
+def test_all_that_a_reader_needs_is_made_of_real_films(trained):
+    card = (trained / "results/model_card.md").read_text()
+    assert "2033f36b7d11b256d6a80d18d39c2acde40bf3395c429fc210ba3df38689452e" in card
+    assert "SYNTHETIC" not in card
+    comparison = pd.read_csv(trained / "results/comparison.csv")
+    assert {"stratified", "center_holdout"} <= set(comparison["name"])
+    audit = json.loads((trained / "results/audit/audit.json").read_text())
+    assert not any(finding["severity"] == "error" for finding in audit["findings"])
 
 
 def test_a_class_absent_from_the_held_out_centers_is_no_trouble(trained):
