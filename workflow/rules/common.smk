@@ -15,6 +15,7 @@ from btxrd import paths
 from btxrd.config import complete, config_of_split, defaults, difference, main_seed, pick, training_keys
 from btxrd.errors import UserError
 from btxrd.evaluation.outputs import EVALUATION_FILES, EVALUATION_PICTURES, METRICS
+from btxrd.explain.outputs import EXPLANATION_FILES, EXPLANATION_PICTURES
 from btxrd.plans import split_plans
 
 try:
@@ -98,7 +99,7 @@ RESULTS = [
     checkpoint_file("best"),
     checkpoint_file("final"),
     *map(split_file, ("training_log.csv", "training_curves.png", "loss_curve.png", "recall_curve.png")),
-    *map(split_file, EVALUATION_FILES),
+    *map(split_file, (*EVALUATION_FILES, *EXPLANATION_FILES)),
     main_file("baselines.json"),
 ]
 FURTHER_RUNS = [f"seed_{seed}/" for seed in CONFIG["replicates"][1:]]

@@ -111,6 +111,45 @@ rule baselines:
         "btxrd baselines" " --override training.split_strategy={wildcards.split}" " --log {log:q}"
 
 
+rule explain:
+    """See where the network looks, on every outlined tumour of test, against the outlines and two baselines."""
+    input:
+        test=split_tables()["test"],
+        checkpoint=checkpoint_file("best"),
+        summary=ancient(str(paths.split_summary(CONFIG, "{split}"))),
+        annotations=str(paths.annotations(CONFIG)),
+        array=ancient(rules.cache.output.array),
+        index=rules.cache.output.index,
+        code=code("evaluation/inference.py", "data/outlines.py", *library_files("explain")),
+    output:
+        facts=split_file("explanation.json"),
+        tumours=split_file("explanation.csv"),
+        pictures=[
+            report(
+                split_file(name),
+                caption="../report/explanation.rst",
+                category="Explanation",
+                labels=labels_of("Picture", title),
+            )
+            for title, name in EXPLANATION_PICTURES.items()
+        ],
+    log:
+        "logs/explain_{run}{split}.log",
+    benchmark:
+        "benchmarks/explain_{run}{split}.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=60,
+    params:
+        run=run_of,
+    shell:
+        "btxrd explain" " --override {params.run}" " --threads {threads}" " --gpus {resources.gpu}" " --log {log:q}"
+
+
 rule compare:
     """Put the splits side by side, with what needs no pixels and with what was published."""
     input:

@@ -135,6 +135,28 @@ def evaluate(config: Config, options: Options) -> None:
     )
 
 
+def explain(config: Config, options: Options) -> None:
+    """see where a split's network looks, on every outlined tumour of test"""
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    from btxrd.caveats import caveats, footnote
+    from btxrd.explain.run import make_explanations
+
+    name = config["training"]["split_strategy"]
+    make_explanations(
+        name,
+        paths.checkpoint(config, name, "best"),
+        paths.split_tables(config, name)["test"],
+        paths.cache_index(config),
+        paths.annotations(config),
+        caveats(config, name),
+        footnote(config, name),
+        config["seed"],
+        "cpu" if options.gpus == 0 else config["device"],
+        options.threads,
+        paths.result(config, name, ""),
+    )
+
+
 def compare(config: Config, options: Options) -> None:
     """put the results of all splits side by side"""
     from btxrd.caveats import NOT_CLINICAL, caveats
@@ -205,7 +227,7 @@ def baselines(config: Config, options: Options) -> None:
 
 COMMANDS: Sequence[Callable[[Config, Options], None]] = (
     download, extract, phantom, table, cache, case_names, cases, split, weights, train, plot,
-    evaluate, compare, card, audit, baselines,
+    evaluate, explain, compare, card, audit, baselines,
 )  # fmt: skip
 
 
@@ -255,6 +277,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
         sub.add_argument("--log", type=Path, help="write the log lines to this file, too")
         sub.set_defaults(run=command)
-    for name in ("train", "evaluate"):
+    for name in ("train", "evaluate", "explain"):
         commands.choices[name].add_argument("--gpus", type=int, default=1, help="0 keeps to the CPU")
     return parser

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from btxrd import CLASSES
-from btxrd.audit.findings import Finding, counted, joined, share, some
+from btxrd.audit.findings import Finding
 from btxrd.data.outlines import read_outlines
+from btxrd.words import counted, joined, share, some
 
 ANNOTATION_COLUMNS = ("image_id", "problem", "outlines", "width", "height", "overhang")
 ROUNDING = 1.0  # px by which an outline may lie outside before it counts as leaving the film

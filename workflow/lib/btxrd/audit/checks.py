@@ -6,9 +6,10 @@ import pandas as pd
 
 from btxrd import CLASSES
 from btxrd.audit.evidence import Evidence
-from btxrd.audit.findings import Finding, counted, joined, share, some
+from btxrd.audit.findings import Finding
 from btxrd.data.duplicates import CONFIRMED
 from btxrd.data.splits import conflicting_images
+from btxrd.words import counted, joined, share, some
 
 NAMED = ("coded", "slug")  # reasons that say that a case was read from a name
 MOST = 0.5  # of a class that comes from one place, whose share of the others is less than half of that

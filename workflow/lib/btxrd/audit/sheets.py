@@ -5,47 +5,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from btxrd.audit.evidence import Evidence
-from btxrd.audit.findings import counted
 from btxrd.data.cache import Cache
 from btxrd.data.duplicates import CONFIRMED
-from btxrd.plots import CLASS_STYLES, DPI, GRAY, VERMILION, save_figure
+from btxrd.plots import CLASS_STYLES, GRAY, VERMILION
+from btxrd.sheet import LINE, MARGIN, Sheet
+from btxrd.words import counted
 
-FILM, GAP, MARGIN = 200, 10, 16  # px
+FILM, GAP = 200, 10  # px
 COLUMNS, MOST_FILMS = 4, 20  # of a contact sheet
 MOST_PAIRS, MOST_HASH_PAIRS = 12, 4
-LINE = 26  # px from one line of words to the next
 LABEL_INDENT = 106  # px that an id takes
 SHEET_WIDTH = 2 * MARGIN + COLUMNS * FILM + (COLUMNS - 1) * GAP
-INK = "#222222"
 
 
-class Sheet:
-    """Films and words at exact pixels, counted from the top left, so that no film is resampled twice."""
-
-    def __init__(self, height: int):
-        self.canvas = np.full((height, SHEET_WIDTH), 255, np.uint8)
-        self.figure = Figure(figsize=(SHEET_WIDTH / DPI, height / DPI), dpi=DPI)
-
-    def film(self, cache: Cache, image_id: str, left: int, top: int) -> None:
-        """Put a film there, as the cache holds it."""
-        film = cache.film(cache.rows[image_id])
-        method = cv2.INTER_AREA if len(film) > FILM else cv2.INTER_CUBIC
-        self.canvas[top : top + FILM, left : left + FILM] = cv2.resize(film, (FILM, FILM), interpolation=method)
-
-    def words(self, text: str, left: float, top: int, size: float = 9, color: str = INK, **style: str) -> None:
-        """Put a line of words there; `top` is its upper edge."""
-        height, width = self.canvas.shape
-        self.figure.text(left / width, 1 - top / height, text, fontsize=size, color=color, va="top", **style)
-
-    def save(self, path: Path, note: str) -> None:
-        """Write the sheet with `note` at its foot."""
-        height, width = self.canvas.shape
-        self.words(note, width - MARGIN, height - LINE - 2, size=7.5, color=GRAY, ha="right")
-        self.figure.figimage(self.canvas, cmap="gray", vmin=0, vmax=255, origin="upper")
-        save_figure(self.figure, path)
+def _put_film(sheet: Sheet, cache: Cache, image_id: str, left: int, top: int) -> None:
+    """Put a film there, as the cache holds it."""
+    film = cache.film(cache.rows[image_id])
+    method = cv2.INTER_AREA if len(film) > FILM else cv2.INTER_CUBIC
+    sheet.picture(cv2.resize(film, (FILM, FILM), interpolation=method), left, top)
 
 
 def draw_contact_sheet(evidence: Evidence, label: str, center: int, path: Path, note: str) -> None:
@@ -55,7 +34,7 @@ def draw_contact_sheet(evidence: Evidence, label: str, center: int, path: Path, 
     chosen = films.iloc[np.linspace(0, len(films) - 1, min(len(films), MOST_FILMS)).round().astype(int)]
     rows = -(-len(chosen) // COLUMNS)
     top = MARGIN + 2 * LINE
-    sheet = Sheet(top + max(rows * (FILM + LINE + GAP), 3 * LINE) + MARGIN + LINE)
+    sheet = Sheet(SHEET_WIDTH, top + max(rows * (FILM + LINE + GAP), 3 * LINE) + MARGIN + LINE)
     sheet.words("■", MARGIN, MARGIN, size=12, color=CLASS_STYLES[label][0])
     sheet.words(f"{label}, center {center}", MARGIN + 32, MARGIN, size=12, weight="bold")
     shown = f"{len(chosen)} of {len(films):,} films" if len(chosen) else "no image"
@@ -65,7 +44,7 @@ def draw_contact_sheet(evidence: Evidence, label: str, center: int, path: Path, 
     for position, row in enumerate(chosen.itertuples()):
         x = MARGIN + position % COLUMNS * (FILM + GAP)
         y = top + position // COLUMNS * (FILM + LINE + GAP)
-        sheet.film(evidence.cache, row.image_id, x, y)
+        _put_film(sheet, evidence.cache, row.image_id, x, y)
         sheet.words(f"{row.image_id} {row.hospital}", x + FILM / 2, y + FILM + 3, size=9.5, ha="center")
     sheet.save(path, note)
 
@@ -79,7 +58,7 @@ def draw_duplicates(evidence: Evidence, path: Path, note: str) -> None:
     other = pairs[~pairs["kind"].isin(CONFIRMED)].sort_values("correlation", ascending=False, kind="stable")
     sections = [("One exposure", same, MOST_PAIRS)]
     sections += [("Only the hash is shared: two films", other, MOST_HASH_PAIRS)] if len(other) else []
-    sheet = Sheet(sum(_section_height(min(len(rows), most)) for _, rows, most in sections) + MARGIN + LINE)
+    sheet = Sheet(SHEET_WIDTH, sum(_section_height(min(len(rows), most)) for _, rows, most in sections) + MARGIN + LINE)
     top = MARGIN
     for title, rows, most in sections:
         _draw_section(sheet, evidence.cache, title, rows, most, top)
@@ -113,7 +92,7 @@ def _draw_pair(sheet: Sheet, cache: Cache, pair: tuple, left: int, top: int) -> 
     sheet.words(heading, left, top, **style)
     films = ((pair.image_a, pair.label_a), (pair.image_b, pair.label_b))
     for x, (image_id, label) in zip((left, left + FILM + GAP // 2), films, strict=True):
-        sheet.film(cache, image_id, x, top + LINE)
+        _put_film(sheet, cache, image_id, x, top + LINE)
         sheet.words(image_id, x, top + LINE + FILM + 3, size=8)
         sheet.words(label, x + LABEL_INDENT, top + LINE + FILM + 3, size=8, color=CLASS_STYLES[label][0])
     measured = f"{pair.distance} bits apart, correlation {pair.correlation:.2f}"

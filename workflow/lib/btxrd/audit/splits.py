@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from btxrd.audit.findings import Finding, counted, joined
+from btxrd.audit.findings import Finding
 from btxrd.data.leakage import SIDES, measure_leakage, total
 from btxrd.files import sha256_of_file
+from btxrd.words import counted, joined
 
 
 @dataclass(frozen=True)

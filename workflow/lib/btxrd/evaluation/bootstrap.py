@@ -47,6 +47,18 @@ def interval(values: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
+def interval_of_mean(values: np.ndarray, cases: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """95 % interval of the mean over images of each column of `values`, (n, k): low (k,) and high (k,), over cases.
+
+    None where there are fewer than two cases.
+    """
+    if len(set(cases)) < 2:
+        return None
+    drawn = [weights @ values / weights.sum(axis=1, keepdims=True) for weights in resample_weights(cases, seed)]
+    low, high = np.quantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
 def weighted_metrics(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> Values:
     """The metrics of classification_metrics for weights of shape (r, n), each of shape (r,)."""
     predicted = probabilities.argmax(axis=1)
