@@ -10,6 +10,9 @@ import pytest
 import torch
 import yaml
 
+from btxrd.evaluation.outputs import EVALUATION_FILES
+from btxrd.explain.outputs import EXPLANATION_FILES
+
 OVERLAY = {
     "data": {
         "source": "phantom",
@@ -80,7 +83,17 @@ def test_everything_that_is_promised_is_there(done):
         assert "trained" not in (done / f"logs/train_{split}.log").read_text()
         assert (done / f"logs/train_{split}.log").read_text().count("epoch") >= 2
         assert (done / f"benchmarks/train_{split}.tsv").exists()
+        for name in (*EVALUATION_FILES, *EXPLANATION_FILES, "baselines.json"):
+            assert (done / f"results/{split}" / name).exists(), name
+    for name in ("comparison.csv", "comparison.html", "comparison.png", "model_card.md", "audit/audit.html"):
+        assert (done / "results" / name).exists(), name
     assert not list((done / "checkpoints/.state").iterdir())
+
+
+def test_further_seeds_share_table_cache_and_splits(done, snakemake):
+    write_overlay(done, OVERLAY | {"replicates": [42, 43, 44]})
+    assert planned(snakemake, done) == {"train": 4, "evaluate": 4, "compare": 1, "card": 1}
+    write_overlay(done)
 
 
 def test_best_is_the_epoch_of_the_lowest_validation_loss(done):
@@ -114,10 +127,18 @@ def test_reordering_the_yaml_reruns_nothing(done, snakemake):
     write_overlay(done)
 
 
+# What follows a new training of both splits, of one, and a new split table.
+JUDGED = {"evaluate": 2, "explain": 2, "compare": 1, "card": 1}
+RETRAINED = {"train": 2, "plot": 2, **JUDGED}
+ONE_RETRAINED = {"train": 1, "plot": 1, "evaluate": 1, "explain": 1, "compare": 1, "card": 1}
+RESPLIT = {"split": 2, **RETRAINED, "baselines": 2, "audit": 1}
+ONE_RESPLIT = {"split": 1, **ONE_RETRAINED, "baselines": 1, "audit": 1}
+
+
 @pytest.mark.parametrize("training", [{"learning_rate": 0.001}, {"gradient_clip": None}])
 def test_a_training_key_retrains_and_nothing_else(done, snakemake, training):
     write_overlay(done, **training)
-    assert planned(snakemake, done) == {"train": 2, "plot": 2}
+    assert planned(snakemake, done) == RETRAINED
     write_overlay(done)
 
 
@@ -131,11 +152,11 @@ def test_keys_that_change_no_result_rerun_nothing(done, snakemake):
 @pytest.mark.parametrize(
     ("splits", "expected"),
     [
-        ({"by_image": {}}, {"split": 1, "train": 1, "plot": 1, "baselines": 1, "audit": 1}),
-        ({"kfold": {"folds": 2}}, {"split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),
-        ({"stratified": {"training": {"epochs": 3}}}, {"train": 1, "plot": 1}),
-        ({"stratified": {"seed": 7}}, {"split": 1, "train": 1, "plot": 1, "baselines": 1, "audit": 1}),
-        ({"center_holdout": None}, {"audit": 1}),
+        ({"by_image": {}}, ONE_RESPLIT),
+        ({"kfold": {"folds": 2}}, RESPLIT),
+        ({"stratified": {"training": {"epochs": 3}}}, ONE_RETRAINED),
+        ({"stratified": {"seed": 7}}, ONE_RESPLIT),
+        ({"center_holdout": None}, {"audit": 1, "compare": 1, "card": 1}),
     ],
 )
 def test_a_split_of_the_config_is_made_alone(done, snakemake, splits, expected):
@@ -147,14 +168,15 @@ def test_a_split_of_the_config_is_made_alone(done, snakemake, splits, expected):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("training/loop.py", {"train": 2, "plot": 2}),
-        ("models/classifier.py", {"train": 2, "plot": 2}),
+        ("training/loop.py", RETRAINED),
+        ("models/classifier.py", RETRAINED),
         ("plots.py", {"plot": 2}),
         ("cli.py", {}),
-        ("pages/audit.html.j2", {"audit": 1}),
-        ("evaluation/metrics.py", {"baselines": 2}),
-        ("data/splits.py", {"split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),
-        ("data/duplicates.py", {"cases": 1, "split": 2, "train": 2, "plot": 2, "baselines": 2, "audit": 1}),
+        ("pages/audit.html.j2", {"audit": 1, "compare": 1, "card": 1}),
+        ("evaluation/metrics.py", {"baselines": 2, "evaluate": 2, "compare": 1, "card": 1}),
+        ("explain/heat.py", {"explain": 2}),
+        ("data/splits.py", RESPLIT),
+        ("data/duplicates.py", {"cases": 1, **RESPLIT}),
     ],
 )
 def test_an_edit_reruns_what_it_shapes(done, snakemake, module, expected):
@@ -195,7 +217,20 @@ def test_failing_stage_shows_its_sentence(tmp_path, snakemake):
 def test_dry_run_on_btxrd_works_offline(tmp_path, snakemake):
     result = snakemake(tmp_path, "--cores", "1", "--resources", "gpu=1", "-n")
     assert result.returncode == 0, result.stderr
-    for rule in ("download", "extract", "table", "cache", "case_names", "cases", "split", "weights", "train", "plot"):
+    for rule in (
+        "download",
+        "extract",
+        "table",
+        "cache",
+        "case_names",
+        "cases",
+        "split",
+        "weights",
+        "train",
+        "plot",
+        "evaluate",
+        "compare",
+    ):
         assert f"rule {rule}:" in result.stdout + result.stderr
 
 
