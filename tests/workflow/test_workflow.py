@@ -207,7 +207,9 @@ def test_bad_config_is_refused_before_anything_runs(done, snakemake):
 
 
 def test_failing_stage_shows_its_sentence(tmp_path, snakemake):
-    (tmp_path / "mine.yaml").write_text("data: {archive: mine.zip, sha256: null}")
+    (tmp_path / "mine.yaml").write_text(
+        "{data: {archive: mine.zip, sha256: null, case_names: null}, model: {pretrained: false}}"
+    )
     result = snakemake(tmp_path, "results/stratified/loss_curve.png", "--configfile", "mine.yaml")
     assert result.returncode == 1
     assert "mine.zip: no such file" in result.stdout + result.stderr
@@ -217,20 +219,8 @@ def test_failing_stage_shows_its_sentence(tmp_path, snakemake):
 def test_dry_run_on_btxrd_works_offline(tmp_path, snakemake):
     result = snakemake(tmp_path, "--cores", "1", "--resources", "gpu=1", "-n")
     assert result.returncode == 0, result.stderr
-    for rule in (
-        "download",
-        "extract",
-        "table",
-        "cache",
-        "case_names",
-        "cases",
-        "split",
-        "weights",
-        "train",
-        "plot",
-        "evaluate",
-        "compare",
-    ):
+    rules = "download extract table cache case_names cases split weights train plot evaluate explain compare card audit"
+    for rule in rules.split():
         assert f"rule {rule}:" in result.stdout + result.stderr
 
 
