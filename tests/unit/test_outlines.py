@@ -25,7 +25,7 @@ def test_mask_lies_where_the_film_shows_the_lesion(resize, width, height):
     mask = lesion_mask(Outlines(width, height, (polygon,)), 224, resize)
     assert (mask & cached).sum() / (mask | cached).sum() > 0.9
     middle = [np.argwhere(where).mean(axis=0) for where in (mask, cached)]
-    assert np.abs(middle[0] - middle[1]).max() < 0.5
+    assert np.abs(middle[0] - middle[1]).max() < 0.6
 
 
 def test_share_is_that_of_the_film_and_not_of_the_square():

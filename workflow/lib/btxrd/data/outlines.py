@@ -66,19 +66,27 @@ def on_cached_film(outlines: Outlines, size: int, resize: str) -> list[np.ndarra
 
 def lesion_mask(outlines: Outlines, size: int, resize: str) -> np.ndarray:
     """True where the cached film, (size, size), shows a lesion; what lies outside the film is cut off."""
-    subpixels = 4  # bits: a lesion of a few pixels keeps its shape
-    mask = np.zeros((size, size), np.uint8)
-    for polygon in on_cached_film(outlines, size, resize):
-        # A coordinate names a corner of a pixel, to OpenCV its middle.
-        corners = np.round((polygon - 0.5) * 2**subpixels).astype(np.int32)
-        cv2.fillPoly(mask, [corners], 1, shift=subpixels)
-    top, left, height, width = placement(outlines.height, outlines.width, size, resize)
-    inside = np.zeros_like(mask)
-    inside[top : top + height, left : left + width] = 1
-    return (mask & inside).astype(bool)
+    return _coverage(outlines, size, resize) >= 0.5
 
 
 def lesion_share(outlines: Outlines, size: int, resize: str) -> float:
     """The part of the film's area that its lesions cover, 0 to 1."""
     *_, height, width = placement(outlines.height, outlines.width, size, resize)
-    return float(lesion_mask(outlines, size, resize).sum() / (height * width))
+    return float(_coverage(outlines, size, resize).sum() / (height * width))
+
+
+def _coverage(outlines: Outlines, size: int, resize: str, fine: int = 4) -> np.ndarray:
+    """How much of each pixel of the cached film is lesion, (size, size), 0 to 1.
+
+    Drawn `fine` times as large: OpenCV's polygons are half a pixel too wide on each side.
+    """
+    canvas = np.zeros((fine * size, fine * size), np.uint8)
+    for polygon in on_cached_film(outlines, size, resize):
+        # A coordinate names a corner of a pixel, to OpenCV its middle; 4 bits of it are parts of a pixel.
+        corners = np.round((fine * polygon - 0.5) * 2**4).astype(np.int32)
+        cv2.fillPoly(canvas, [corners], 1, shift=4)
+    coverage = cv2.resize(canvas.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    top, left, height, width = placement(outlines.height, outlines.width, size, resize)
+    on_film = np.zeros_like(coverage)
+    on_film[top : top + height, left : left + width] = 1
+    return coverage * on_film

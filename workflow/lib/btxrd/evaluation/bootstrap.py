@@ -89,8 +89,9 @@ def _headline_of_confusion(confusion: np.ndarray) -> Values:
         recall = np.diagonal(confusion, axis1=1, axis2=2) / of_class
     agreement = right * total - (of_class * called).sum(axis=1)
     spread = (total**2 - (called**2).sum(axis=1)) * (total**2 - (of_class**2).sum(axis=1))
-    # As scikit-learn has it, 0 where all images are of one class or are called so.
+    # As scikit-learn has it, 0 where all images are called one class.
     mcc = np.divide(agreement, np.sqrt(spread), out=np.zeros_like(agreement), where=spread > 0)
+    mcc[(of_class > 0).sum(axis=1) < 2] = np.nan
     return {"accuracy": right / total, "balanced_accuracy": recall.mean(axis=1), "mcc": mcc}
 
 

@@ -53,7 +53,7 @@ def evaluate(
     outputs = {part: run_on_partition(trained, tables[part], cache) for part in JUDGED}
     predictions = {part: _predictions(outputs[part], tables[part]) for part in JUDGED}
     with written_whole(folder / PREDICTIONS) as temporary:
-        pd.concat(predictions.values()).to_csv(temporary, index=False, float_format="%.8g")
+        pd.concat(predictions.values()).to_csv(temporary, index=False)
     temperature = fit_temperature(outputs["val"].logits, outputs["val"].labels)
     thresholds = choose_thresholds(*_malignant(outputs["val"]))
     seed = trained.config["seed"]

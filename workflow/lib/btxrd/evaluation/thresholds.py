@@ -29,15 +29,17 @@ def _youden(sensitivity: np.ndarray, specificity: np.ndarray) -> int:
 
 
 def _sensitive(sensitivity: np.ndarray, specificity: np.ndarray) -> int | None:
-    return _best(specificity, sensitivity >= WANTED)
+    return _best(specificity, sensitivity, sensitivity >= WANTED)
 
 
 def _specific(sensitivity: np.ndarray, specificity: np.ndarray) -> int | None:
-    return _best(sensitivity, specificity >= WANTED)
+    return _best(sensitivity, specificity, specificity >= WANTED)
 
 
-def _best(values: np.ndarray, allowed: np.ndarray) -> int | None:
-    return int(np.argmax(np.where(allowed, values, -1))) if allowed.any() else None
+def _best(values: np.ndarray, others: np.ndarray, allowed: np.ndarray) -> int | None:
+    """The allowed place of the highest value; of several, that of the highest other value."""
+    places = np.flatnonzero(allowed)
+    return int(max(places, key=lambda place: (values[place], others[place]))) if len(places) else None
 
 
 RULES: dict[str, Rule] = {"youden": _youden, "sensitivity_0.90": _sensitive, "specificity_0.90": _specific}
