@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CORES ?= all
 SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
+REPORT = --report report.html --report-stylesheet "$(CURDIR)/workflow/report/style.css"
 READY = .venv/ready
 
 .DEFAULT_GOAL := help
@@ -20,19 +21,21 @@ $(READY): envs/requirements.txt pyproject.toml
 
 demo: $(READY) ## the whole workflow on synthetic films, about 4 minutes on 2 cores; needs no data and no GPU
 	@mkdir -p demo
-	.venv/bin/snakemake --cores 2 --resources gpu=0 --set-threads train=1 --quiet rules host reason \
+	.venv/bin/snakemake --cores 2 --resources gpu=0 --set-threads train=1 evaluate=1 explain=1 --quiet rules host reason \
 	    --directory demo --configfile config/demo.yaml
-	@printf '\nDone, on synthetic films: research only, not for clinical use. Look at\n'
-	@ls demo/results/*/*.png demo/results/*/training_log.csv demo/checkpoints/*.pt | sed 's/^/  /'
+	.venv/bin/snakemake --cores 2 --quiet rules host reason --directory demo --configfile config/demo.yaml $(REPORT)
+	@printf '\nDone, on synthetic films: research only, not for clinical use. Open this first, in a browser:\n'
+	@printf '  %s\n' "$(CURDIR)/demo/report.html" 'beside it lie:'
+	@ls demo/results/model_card.md demo/results/*/training_log.csv demo/checkpoints/*.pt | sed 's/^/  /'
 
-train: $(READY) ## train and plot the strategy of config/config.yaml (training.split_strategy)
+train: $(READY) ## train and judge the strategy of config/config.yaml (training.split_strategy)
 	$(SNAKEMAKE) chosen
 
-train-all: $(READY) ## train and plot both strategies
+train-all: $(READY) ## train, judge and compare all splits
 	$(SNAKEMAKE)
 
 report: $(READY) ## report.html of what train-all made, one file that works offline
-	$(SNAKEMAKE) --report report.html
+	$(SNAKEMAKE) $(REPORT)
 
 test: $(READY) ## the tests, about 4 minutes on 2 cores
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults

@@ -12,7 +12,7 @@ RECALLS = ["val_recall_normal", "val_recall_benign", "val_recall_malignant"]
 def test_demo_learns(tmp_path, root, snakemake, seed):
     started = time.monotonic()
     result = snakemake(
-        tmp_path, "--cores", "2", "--resources", "gpu=0", "--set-threads", "train=1", "evaluate=1",
+        tmp_path, "--cores", "2", "--resources", "gpu=0", "--set-threads", "train=1", "evaluate=1", "explain=1",
         "--configfile", str(root / "config/demo.yaml"), "--config", f"seed={seed}",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

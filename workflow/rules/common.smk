@@ -94,8 +94,8 @@ def split_tables():
     return {name: str(path) for name, path in paths.split_tables(CONFIG, "{split}").items()}
 
 
-# Of the main run, then of every run.
-RESULTS = [
+METRICS_CODE = ("evaluation/bootstrap.py", "evaluation/judgement.py", "evaluation/metrics.py")
+RESULTS = [  # of the main run; of further seeds, the metrics alone
     checkpoint_file("best"),
     checkpoint_file("final"),
     *map(split_file, ("training_log.csv", "training_curves.png", "loss_curve.png", "recall_curve.png")),

@@ -1,0 +1,61 @@
+# What is known before a network is trained: the data itself, and what can be had without a pixel.
+
+from btxrd.audit.outputs import AUDIT_FILES, PAGE
+
+
+rule audit:
+    """Show the data and its splits, and fail on what makes results wrong."""
+    input:
+        metadata=rules.table.output.metadata,
+        cases=rules.cases.output.cases,
+        duplicates=rules.cases.output.duplicates,
+        annotations=str(paths.annotations(CONFIG)),
+        array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
+        index=rules.cache.output.index,
+        splits=expand([*split_tables().values(), rules.split.output.summary], split=PLANS),
+        code=code(*library_files("audit"), *library_files("pages")),
+    output:
+        page=report(
+            str(paths.audit_folder(CONFIG) / PAGE),
+            caption="../report/audit.rst",
+            category="Data",
+            labels={"Page": "audit of the data"},
+        ),
+        others=[str(paths.audit_folder(CONFIG) / name) for name in AUDIT_FILES if name != PAGE],
+    log:
+        "logs/audit.log",
+    benchmark:
+        "benchmarks/audit.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings("data.source", "data.conflicting_labels"),
+    shell:
+        "btxrd audit" " --log {log:q}"
+
+
+rule baselines:
+    """Classify without a pixel, so that a reader sees what the network adds."""
+    input:
+        **split_tables(),
+        metadata=rules.table.output.metadata,
+        summary=str(paths.split_summary(CONFIG, "{split}")),
+        code=code("evaluation/baselines.py", *METRICS_CODE),
+    output:
+        json=main_file("baselines.json"),
+    log:
+        "logs/baselines_{split}.log",
+    benchmark:
+        "benchmarks/baselines_{split}.tsv"
+    conda:
+        "../../envs/btxrd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings("seed"),
+    shell:
+        "btxrd baselines" " --override training.split_strategy={wildcards.split}" " --log {log:q}"
