@@ -11,7 +11,7 @@ import torch
 
 from btxrd import CLASSES
 from btxrd.data.cache import Cache, open_cache
-from btxrd.data.outlines import Outlines, lesion_share, outlines_of
+from btxrd.data.outlines import Outlines, lesion_mask, outlines_of
 from btxrd.evaluation.bootstrap import LEVEL, RESAMPLES
 from btxrd.evaluation.inference import Trained, load_trained, run_on_partition
 from btxrd.explain.chart import draw_chart
@@ -102,7 +102,7 @@ def outlined_tumours(films: pd.DataFrame, annotations: Path, cache: Cache) -> di
     return {
         image_id: outlines
         for image_id, outlines in found.items()
-        if outlines is not None and lesion_share(outlines, size, resize) > 0
+        if outlines is not None and lesion_mask(outlines, size, resize).any()
     }
 
 
