@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from playwright.sync_api import sync_playwright
+from report_reader import IS_ON_TOP, IS_SHOWN, SIDEWAYS, Reader
 
 from btxrd.evaluation.outputs import EVALUATION_FILES
 from btxrd.explain.outputs import EXPLANATION_FILES
@@ -25,6 +27,7 @@ OVERLAY = {
 }
 ROOT = Path(__file__).resolve().parents[2]
 SPLITS = ("stratified", "center_holdout")
+CATEGORIES = ["Data", "Training", "Evaluation", "Explanation", "Comparison"]  # in the order of reading
 
 
 def write_overlay(folder, overlay=OVERLAY, **training):
@@ -187,14 +190,6 @@ def test_an_edit_reruns_what_it_shapes(done, snakemake, module, expected):
     path.write_text(before)
 
 
-def test_report_shows_the_curves_of_both_strategies(done, snakemake):
-    result = call(snakemake, done, "--report", "report.html")
-    assert result.returncode == 0, result.stderr
-    page = (done / "report.html").read_text()
-    for words in ("Training", "center_holdout", "stratified", "loss and recall", "recall by class"):
-        assert words in page
-
-
 def test_bad_config_is_refused_before_anything_runs(done, snakemake):
     write_overlay(done, epoch=3, batch_size=0)
     result = call(snakemake, done, "-n")
@@ -286,3 +281,135 @@ def test_collapse_of_the_malignant_class_is_warned_of(caplog):
     assert not caplog.text
     _warn_of_collapse([row, row])
     assert "Malignant recall is 0 for 2 epochs in a row" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def report(done, snakemake):
+    """The report of the finished run."""
+    style = done.parent / "workflow/report/style.css"
+    result = call(snakemake, done, "--report", "report.html", "--report-stylesheet", str(style))
+    assert result.returncode == 0, result.stderr
+    return done / "report.html"
+
+
+def test_report_shows_the_curves_of_both_strategies(report):
+    page = report.read_text()
+    for words in (*CATEGORIES, *SPLITS, "loss and recall", "recall by class"):
+        assert words in page
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a window."""
+    program = shutil.which("chromium")
+    if not program:
+        pytest.skip("no chromium to open the report in: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=[1280, 500], ids=["wide", "narrow"])
+def reader(chromium, report, request):
+    """Somebody who has opened the report, in a wide and in a narrow window."""
+    page = chromium.new_page(viewport={"width": request.param, "height": 900})
+    reader = Reader(page)
+    reader.open(report.as_uri())
+    yield reader
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def seen(reader):
+    """Every result, as the reader saw it."""
+    return reader.everything(SPLITS)
+
+
+def test_landing_page_of_the_report_is_whole(reader):
+    reader.landing()
+    assert reader.page.evaluate(SIDEWAYS) == []
+    window = reader.page.viewport_size
+    for block in reader.page.locator(".document h1, .document p").all():
+        block.scroll_into_view_if_needed()
+        box = block.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= window["width"], block.inner_text()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= window["height"], block.inner_text()
+        assert block.evaluate(IS_ON_TOP), block.inner_text()
+
+
+def test_landing_page_says_what_was_trained_on_what(reader):
+    reader.landing()
+    text = " ".join(reader.page.inner_text(".document").split())
+    for words in (
+        "SYNTHETIC phantoms", "Never for clinical use", "from nothing", "on 80 phantoms at 64 px", "at most 2 epochs",
+        "batches of 16", "seed 42", "stratified: cases of all centers", "center_holdout: trained on center 1",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_categories_of_the_report_stand_in_the_order_of_reading(reader):
+    assert reader.menu() == CATEGORIES
+
+
+def test_links_of_the_landing_page_open_categories(reader):
+    for name in CATEGORIES:
+        reader.landing()
+        reader.page.locator(".document a", has_text=name).click()
+        reader.page.locator("nav nav").get_by_text(name, exact=True).wait_for()
+        reader.page.locator("nav tbody tr").first.wait_for()
+
+
+def test_every_result_of_the_report_opens_and_its_pictures_load(reader, seen):
+    assert sorted(one.path for one in seen) == sorted(reader.page.evaluate("Object.keys(results)"))
+    for one in seen:
+        assert one.pictures and all(picture["pixels"] for picture in one.pictures), one.path
+
+
+def test_pictures_of_the_report_are_whole_and_not_tiny(seen):
+    for one in seen:
+        assert max(picture["width"] for picture in one.pictures) >= 300, one.path
+        assert all(picture["left"] >= 0 and picture["right"] <= one.space for picture in one.pictures), one.path
+
+
+def test_nothing_in_the_report_must_be_scrolled_sideways(seen):
+    assert {one.path: one.sideways for one in seen if one.sideways} == {}
+
+
+def test_pages_of_the_report_show(seen):
+    pages = {one.path: one.text for one in seen if one.path.endswith(".html")}
+    assert pages.keys() == {"results/audit/audit.html", "results/comparison.html"}
+    assert "Findings" in pages["results/audit/audit.html"]
+    assert "Without a pixel" in pages["results/comparison.html"]
+
+
+def test_captions_of_the_report_name_their_split_and_what_the_films_are(seen):
+    for one in seen:
+        assert "SYNTHETIC phantoms" in one.caption, one.path
+        assert "Research only, never for clinical use." in one.caption, one.path
+        assert all(f"Split {split}" in one.caption for split in SPLITS if f"/{split}/" in one.path), one.path
+
+
+@pytest.mark.parametrize("category", ["Training", "Evaluation", "Explanation"])
+def test_switch_between_splits_changes_the_open_picture(reader, category):
+    reader.category(category)
+    reader.page.locator("nav tbody a").first.click()
+    before = reader.page.evaluate("app.state.resultPath")
+    assert "center_holdout" in before
+    reader.switch("stratified")
+    after = before.replace("center_holdout", "stratified")
+    reader.page.wait_for_function("path => app.state.resultPath === path", arg=after)
+    reader.page.wait_for_function(IS_SHOWN)
+
+
+def test_report_shows_the_command_of_a_stage(reader):
+    reader.category("Training")
+    reader.page.locator("nav tbody a").nth(1).click()
+    reader.page.locator("nav li a[type=button]").last.click()
+    assert "btxrd plot" in reader.page.locator("nav pre").last.inner_text()
+    assert reader.page.evaluate(SIDEWAYS) == []
+
+
+def test_report_works_offline_and_without_an_error(reader, seen):
+    assert reader.requests == []
+    assert reader.errors == []
