@@ -90,7 +90,7 @@ def test_every_row_has_its_interval_and_published_ones_their_caveat():
     assert len(published) == 5
     assert published["about"].str.len().min() > 20
     assert "cases unknown" in page
-    assert "http" not in page
+    assert "://" not in page
     with Image.open("c.png") as picture:
         assert min(picture.size) > 400
 

@@ -4,12 +4,12 @@ from btxrd import CLASSES
 
 CENTERS = (1, 2, 3)
 PAGE, FACTS = "audit.html", "audit.json"
-SIZES, COMPOSITION, DUPLICATES = "size_by_class.png", "composition.png", "near_duplicates.png"
+SIZES, COMPOSITION, DUPLICATES = "size_by_class.png", "composition.png", "near_duplicates.webp"
 
 
 def contact_sheet(label: str, center: int) -> str:
     """The picture of some films of a class and center."""
-    return f"contact_{label.lower()}_center_{center}.jpg"
+    return f"contact_{label.lower()}_center_{center}.webp"
 
 
 CONTACT_SHEETS = tuple(contact_sheet(label, center) for label in CLASSES for center in CENTERS)

@@ -15,7 +15,7 @@ from btxrd.words import counted
 
 FILM, GAP = 200, 10  # px
 COLUMNS, MOST_FILMS = 4, 20  # of a contact sheet
-MOST_PAIRS, MOST_HASH_PAIRS = 12, 4
+MOST_PAIRS, MOST_HASH_PAIRS = 8, 4
 LABEL_INDENT = 106  # px that an id takes
 SHEET_WIDTH = 2 * MARGIN + COLUMNS * FILM + (COLUMNS - 1) * GAP
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from btxrd.files import written_whole
 
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
+MEDIA_TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 
 def write_page(template: str, page: str | Path, **content: Any) -> None:
