@@ -37,7 +37,7 @@ train-all: $(READY) ## train, judge and compare all splits
 report: $(READY) ## report.html of what train-all made, one file that works offline
 	$(SNAKEMAKE) $(REPORT)
 
-test: $(READY) ## the tests, about 4 minutes on 2 cores
+test: $(READY) ## the tests, about 6 minutes on 2 cores
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults
 
 faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 8 minutes on 2 cores
@@ -46,7 +46,7 @@ faults: $(READY) ## kill and harm trainings in every way, and a table of what ca
 bench-exactness: $(READY) ## what exact resume and reproducibility cost: about 2 minutes on 2 cores
 	.venv/bin/python tests/benchmarks/exactness.py
 
-test-demo: $(READY) ## the demo learns, for three seeds: about 10 minutes on 2 cores
+test-demo: $(READY) ## the demo learns and new centers are harder, for three seeds: about 12 minutes on 2 cores
 	.venv/bin/pytest -s tests/long
 
 lint: $(READY) ## ruff, snakefmt, snakemake --lint
