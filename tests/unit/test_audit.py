@@ -355,6 +355,7 @@ def test_page_needs_nothing_from_elsewhere(audited):
     folder, facts = audited
     page = (folder / "audit.html").read_text()
     assert "://" not in page
+    assert facts["splits"][0]["sha256"]["train"] in page
     assert "<script" not in page
     assert page.count('src="data:image/') == page.count("src=") == 12
     assert "Research only, not for clinical use" in page

@@ -92,7 +92,9 @@ def facts_of(evidence: Evidence, findings: Sequence[Finding], synthetic: bool) -
 
 
 def _facts_of_split(split: SplitOnDisk) -> dict[str, Any]:
-    known = {key: split.summary[key] for key in ("strategy", "seed", "promises_no_leak", "caveats", "left_out")}
+    known = {
+        key: split.summary[key] for key in ("strategy", "seed", "promises_no_leak", "caveats", "left_out", "sha256")
+    }
     return known | {
         "name": split.name,
         "edited": list(split.edited),
