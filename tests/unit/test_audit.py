@@ -19,6 +19,7 @@ from btxrd.audit.page import write_audit_page
 from btxrd.audit.run import facts_of, find, make_audit
 from btxrd.audit.sheets import draw_contact_sheet, draw_duplicates
 from btxrd.audit.splits import findings_of_splits, read_split
+from btxrd.audit.tables import MOST_PAIRS, duplicate_tables
 from btxrd.config import load_config
 from btxrd.data import table
 from btxrd.data.duplicates import PAIR_COLUMNS
@@ -401,3 +402,11 @@ def test_class_and_center_without_an_image_and_absent_annotations_are_drawn(phan
     draw_contact_sheet(evidence, "Benign", 1, Path("full.webp"), "note")
     heights = {path.name: Image.open(path).height for path in [*Path().glob("*.png"), *Path().glob("*.webp")]}
     assert max(heights["empty.png"], heights["empty.webp"]) < 250 < heights["full.webp"]
+
+
+def test_of_many_pairs_the_page_shows_the_most_alike():
+    rows = [(f"a{n:03}", f"b{n:03}", "only the hash", 6, n / 1000, "Normal", "Normal") for n in range(200)]
+    *_, table = duplicate_tables(pairs(*rows))
+    assert len(table.frame) == MOST_PAIRS
+    assert table.frame["correlation"].max() == 0.199
+    assert "all are in duplicates.csv" in table.note

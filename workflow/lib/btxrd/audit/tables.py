@@ -20,6 +20,7 @@ REASONS = {
     "unnamed": "nothing; a case of its own",
 }
 ONLY_THE_HASH = "only the hash"
+MOST_PAIRS = 40  # in a table of the page
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def duplicate_tables(duplicates: pd.DataFrame) -> Iterator[Table]:
     confirmed = duplicates["kind"].isin(CONFIRMED)
     for title, mask in (("Contradicting pairs", confirmed & contradicting), ("Only the hash", ~confirmed)):
         if mask.any():
-            yield Table(title, duplicates[mask].rename(columns=lambda name: name.replace("_", " ")))
+            pairs = duplicates[mask].sort_values("correlation", ascending=False, kind="stable")
+            note = f"the {MOST_PAIRS} most alike; all are in duplicates.csv" if len(pairs) > MOST_PAIRS else ""
+            yield Table(title, pairs.head(MOST_PAIRS).rename(columns=lambda name: name.replace("_", " ")), note)
 
 
 def split_tables(split: SplitOnDisk) -> Iterator[Table]:
