@@ -13,7 +13,7 @@ from btxrd.audit import run
 from btxrd.audit.annotations import findings_of_annotations, judge_annotations, read_annotations
 from btxrd.audit.charts import draw_composition, draw_sizes
 from btxrd.audit.checks import findings_of_images
-from btxrd.audit.evidence import AGE_BANDS, Evidence, read_evidence
+from btxrd.audit.evidence import Evidence, read_evidence
 from btxrd.audit.outputs import AUDIT_FILES, CENTERS, CONTACT_SHEETS
 from btxrd.audit.page import write_audit_page
 from btxrd.audit.run import facts_of, find, make_audit
@@ -43,7 +43,7 @@ def clean_images(number=300):
             "view": "frontal", "region": "pelvis", "subtype": np.where(label == "Normal", "", "osteosarcoma"),
             "width": 800 + row % 7, "height": 1000 + row % 11, "mode": "L", "bytes": 9000, "sha256": ids,
             "phash": "0" * 16, "case_id": ids, "hospital": hospital,
-            "reason": "coded", "duplicate_group": "", "age_band": list(AGE_BANDS)[2],
+            "reason": "coded", "duplicate_group": "", "age_band": list(table.AGE_BANDS)[2],
         }
     )  # fmt: skip
 
@@ -279,7 +279,7 @@ def test_hand_edited_table_fails_after_everything_is_written(phantoms, audited, 
     rows[rows["label"] != "Malignant"].to_csv("stratified_train.csv", index=False)
     Path("stratified_val.csv").write_text("nonsense\n")
     with pytest.raises(UserError, match=r"stratified_train\.csv and stratified_val\.csv are not what") as error:
-        make_audit(*arguments, "drop", True, Path("audit"))
+        make_audit(read_evidence(*arguments, "drop"), True, Path("audit"))
     assert "1 problem" in str(error.value)
     assert {path.name for path in Path("audit").iterdir()} == set(AUDIT_FILES)
     first = json.loads(Path("audit/audit.json").read_text())["findings"][0]
@@ -296,7 +296,8 @@ def audited(phantoms, tmp_path_factory):
     summaries = {"stratified": resources / "splits/stratified.json"}
     films = (resources / "metadata.csv", resources / "cases.csv", resources / "duplicates.csv")
     outlines = resources / "phantom/Annotations"
-    make_audit(*films, resources / "cache/gray_64_pad.json", outlines, tables, summaries, "drop", True, folder)
+    index = resources / "cache/gray_64_pad.json"
+    make_audit(read_evidence(*films, index, outlines, tables, summaries, "drop"), True, folder)
     return folder, json.loads((folder / "audit.json").read_text())
 
 

@@ -8,6 +8,7 @@ from scipy.stats import beta
 from sklearn import metrics as sklearn
 
 from btxrd import CLASSES
+from btxrd.data.table import AGE_BANDS, age_band
 from btxrd.evaluation.bootstrap import RESAMPLES, bootstrap, interval, resample_weights, weighted_metrics
 from btxrd.evaluation.calibration import (
     calibration_metrics,
@@ -17,7 +18,7 @@ from btxrd.evaluation.calibration import (
 )
 from btxrd.evaluation.judgement import judge, proportion, shown
 from btxrd.evaluation.metrics import classification_metrics
-from btxrd.evaluation.subgroups import AGE_BANDS, GROUPINGS, LESION_SIZES, age_band, judge_subgroups, lesion_size
+from btxrd.evaluation.subgroups import GROUPINGS, LESION_SIZES, judge_subgroups, lesion_size
 from btxrd.evaluation.thresholds import choose_thresholds
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -358,6 +358,7 @@ def test_links_of_the_landing_page_open_categories(reader):
         reader.page.locator(".document a", has_text=name).click()
         reader.page.locator("nav nav").get_by_text(name, exact=True).wait_for()
         reader.page.locator("nav tbody tr").first.wait_for()
+        assert reader.page.locator("nav tbody tr").count() > 0, name
 
 
 def test_every_result_of_the_report_opens_and_its_pictures_load(reader, seen):

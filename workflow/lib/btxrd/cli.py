@@ -159,7 +159,7 @@ def explain(config: Config, options: Options) -> None:
 
 def compare(config: Config, options: Options) -> None:
     """put the results of all splits side by side"""
-    from btxrd.caveats import NOT_CLINICAL, caveats
+    from btxrd.caveats import caveats, footnote_of_data
     from btxrd.evaluation.compare import SplitResults, compare
 
     synthetic = config["data"]["source"] == "phantom"
@@ -174,9 +174,8 @@ def compare(config: Config, options: Options) -> None:
         )
         for name in split_plans(config)
     ]
-    note = " · ".join([*(["SYNTHETIC phantoms"] if synthetic else []), NOT_CLINICAL])
     files = {ending: paths.comparison(config, ending) for ending in ("csv", "html", "png")}
-    compare(results, synthetic, note, files["csv"], files["html"], files["png"])
+    compare(results, synthetic, footnote_of_data(synthetic), files["csv"], files["html"], files["png"])
 
 
 def card(config: Config, options: Options) -> None:
@@ -198,10 +197,11 @@ def card(config: Config, options: Options) -> None:
 
 def audit(config: Config, options: Options) -> None:
     """look at the data and its splits: findings, tables, pictures, one page"""
+    from btxrd.audit.evidence import read_evidence
     from btxrd.audit.run import make_audit
 
     splits = split_plans(config)
-    make_audit(
+    evidence = read_evidence(
         paths.METADATA,
         paths.CASES,
         paths.DUPLICATES,
@@ -210,9 +210,8 @@ def audit(config: Config, options: Options) -> None:
         {name: paths.split_tables(config, name) for name in splits},
         {name: paths.split_summary(config, name) for name in splits},
         config["data"]["conflicting_labels"],
-        config["data"]["source"] == "phantom",
-        paths.audit_folder(config),
     )
+    make_audit(evidence, config["data"]["source"] == "phantom", paths.audit_folder(config))
 
 
 def baselines(config: Config, options: Options) -> None:

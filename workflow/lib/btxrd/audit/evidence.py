@@ -10,8 +10,7 @@ from btxrd.audit.annotations import judge_annotations, read_annotations
 from btxrd.audit.splits import SplitOnDisk, read_split
 from btxrd.data.cache import Cache, is_blank, open_cache
 from btxrd.data.splits import read_images
-
-AGE_BANDS = {"0–9": 10, "10–19": 20, "20–39": 40, "40–59": 60, "60 and over": 200}  # below this many years
+from btxrd.data.table import age_band
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def read_evidence(
 ) -> Evidence:
     """Read everything; tables and summaries are by split, the former also by partition."""
     images = read_images(metadata_file, cases_file)
-    images["age_band"] = pd.cut(images["age"], [0, *AGE_BANDS.values()], right=False, labels=list(AGE_BANDS))
+    images["age_band"] = age_band(images["age"])
     cache = open_cache(cache_index)
     return Evidence(
         images,

@@ -1,7 +1,7 @@
 """The audit of the data: what a reader of results must know before believing one."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,51 +10,29 @@ from btxrd import CLASSES
 from btxrd.audit.annotations import findings_of_annotations
 from btxrd.audit.charts import draw_composition, draw_sizes
 from btxrd.audit.checks import findings_of_images
-from btxrd.audit.evidence import Evidence, read_evidence
+from btxrd.audit.evidence import Evidence
 from btxrd.audit.findings import Finding, by_severity
 from btxrd.audit.outputs import CENTERS, COMPOSITION, DUPLICATES, FACTS, PAGE, SIZES, contact_sheet
 from btxrd.audit.page import write_audit_page
 from btxrd.audit.sheets import draw_contact_sheet, draw_duplicates
 from btxrd.audit.splits import SplitOnDisk, findings_of_splits
 from btxrd.audit.tables import annotation_tables, case_tables, composition_tables, duplicate_tables, split_tables
-from btxrd.caveats import NOT_CLINICAL
+from btxrd.caveats import footnote_of_data
 from btxrd.errors import raise_all
 from btxrd.files import write_json
 
 log = logging.getLogger("btxrd")
 
 
-def make_audit(
-    metadata_file: str | Path,
-    cases_file: str | Path,
-    duplicates_file: str | Path,
-    cache_index: Path,
-    annotations_folder: Path,
-    tables: Mapping[str, Mapping[str, Path]],
-    summaries: Mapping[str, Path],
-    conflicting_labels: str,
-    synthetic: bool,
-    folder: Path,
-) -> None:
+def make_audit(evidence: Evidence, synthetic: bool, folder: Path) -> None:
     """Write AUDIT_FILES to `folder`: findings, tables and pictures of the data and of its splits.
 
-    `tables` are by split and partition, `summaries` by split. Raises UserError that lists the findings that make
-    results wrong, after everything is written.
+    Raises UserError that lists the findings that make results wrong, after everything is written.
     """
-    evidence = read_evidence(
-        metadata_file,
-        cases_file,
-        duplicates_file,
-        cache_index,
-        annotations_folder,
-        tables,
-        summaries,
-        conflicting_labels,
-    )
     findings = find(evidence)
     facts = facts_of(evidence, findings, synthetic)
     write_json(facts, folder / FACTS)
-    draw_pictures(evidence, folder, " · ".join([*(["SYNTHETIC phantoms"] if synthetic else []), NOT_CLINICAL]))
+    draw_pictures(evidence, folder, footnote_of_data(synthetic))
     write_audit_page(facts, folder, folder / PAGE)
     for finding in findings:
         if finding.severity != "error":

@@ -35,6 +35,7 @@ COLUMNS = ("image_id", "center", "age", "gender", *SITES, *LABELS, *SUBTYPES, *R
 FLAGS = COLUMNS[4:]
 CENTERS = (1, 2, 3)
 MODES = ("L", "RGB")
+AGE_BANDS = {"0–9": 10, "10–19": 20, "20–39": 40, "40–59": 60, "60 and over": 200}  # below this many years
 HASH_SIDE = 256  # px; films are decoded at a reduced scale not below this for the perceptual hash
 
 METADATA_COLUMNS = (
@@ -73,6 +74,11 @@ def make_table(
 def read_metadata(path: str | Path) -> pd.DataFrame:
     """Read metadata.csv; texts stay texts."""
     return pd.read_csv(path, dtype={"phash": str, "sha256": str, "image_id": str}, keep_default_na=False)
+
+
+def age_band(ages: pd.Series) -> pd.Series:
+    """The band of AGE_BANDS that each age in years is in."""
+    return pd.cut(ages, [0, *AGE_BANDS.values()], right=False, labels=list(AGE_BANDS))
 
 
 def counts_table(metadata: pd.DataFrame) -> str:

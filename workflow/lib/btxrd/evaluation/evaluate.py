@@ -12,7 +12,7 @@ from scipy.special import softmax
 from btxrd import CLASSES
 from btxrd.data.cache import Cache, open_cache
 from btxrd.data.outlines import lesion_share, outlines_of
-from btxrd.data.table import read_metadata
+from btxrd.data.table import age_band, read_metadata
 from btxrd.evaluation import figures
 from btxrd.evaluation.bootstrap import RESAMPLES
 from btxrd.evaluation.calibration import calibration_metrics, fit_temperature
@@ -20,7 +20,7 @@ from btxrd.evaluation.inference import Outputs, load_trained, run_on_partition
 from btxrd.evaluation.judgement import judge, proportion, shown
 from btxrd.evaluation.metrics import HEADLINE
 from btxrd.evaluation.outputs import CALIBRATION, CONFUSION, INFERENCE, METRICS, PRECISION_RECALL, PREDICTIONS, ROC
-from btxrd.evaluation.subgroups import age_band, judge_subgroups, lesion_size
+from btxrd.evaluation.subgroups import judge_subgroups, lesion_size
 from btxrd.evaluation.thresholds import choose_thresholds
 from btxrd.files import sha256_of_file, write_json, written_whole
 from btxrd.training.environment import get_device

@@ -1,34 +1,25 @@
 """The same model, group by group: where it is better, where it is worse, where too few images say anything."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from btxrd import CLASSES
+from btxrd.data.table import AGE_BANDS
 from btxrd.evaluation.bootstrap import interval, resample_weights
 from btxrd.evaluation.judgement import proportion
 from btxrd.evaluation.metrics import classification_metrics
 
 FEW_IMAGES, FEW_CASES = 20, 10  # below either, a group is marked: read nothing into it
-AGE_BANDS = {"0–9": 10, "10–19": 20, "20–39": 40, "40–59": 60, "60 and over": 200}  # below this many years
 LESION_SIZES = {"under 1 % of the film": 0.01, "1 to 5 %": 0.05, "over 5 %": 1.01}  # below this share
 GROUPINGS = ("center", "hospital", "view", "region", "sex", "age band", "subtype", "lesion size")
 
 
-def age_band(ages: pd.Series) -> pd.Series:
-    """The band of each age in years."""
-    return _banded(ages, AGE_BANDS)
-
-
 def lesion_size(shares: pd.Series) -> pd.Series:
     """The band of each lesion's share of its film; empty where there is no outline."""
-    return _banded(shares, LESION_SIZES).cat.add_categories("").fillna("")
-
-
-def _banded(values: pd.Series, bands: Mapping[str, float]) -> pd.Series:
-    return pd.cut(values, [0, *bands.values()], right=False, labels=list(bands))
+    bands = pd.cut(shares, [0, *LESION_SIZES.values()], right=False, labels=list(LESION_SIZES))
+    return bands.cat.add_categories("").fillna("")
 
 
 def judge_subgroups(images: pd.DataFrame, probabilities: np.ndarray, seed: int) -> list[dict[str, Any]]:
