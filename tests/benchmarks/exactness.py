@@ -34,7 +34,7 @@ from btxrd.training.run import Run, _save_state, prepare
 PAIRS, PASSES = 12, 10
 BTXRD_IMAGES, BTXRD_TRAINING_IMAGES = 3746, 2620  # in the stratified split
 OVERRIDES = [
-    "data.source=phantom", "data.phantom.images=140", "data.num_workers=0", "model.pretrained=false", "device=cpu",
+    "data.source=phantom", "data.phantom.images=140", "model.pretrained=false", "device=cpu",
 ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def measure() -> dict[str, Any]:
         assert btxrd([stage, "--override", *OVERRIDES]) == 0
     config, threads = load_config([], OVERRIDES), os.cpu_count() or 1
     torch.set_num_threads(threads)
-    run = prepare(config, threads, Interruption())
+    run = prepare(config, torch.device("cpu"), threads, Interruption())
     table, cache = paths.split_tables(config, "stratified")["train"], open_cache(paths.cache_index(config))
     plain_set = PlainDataset(table, cache, run.train_loader.dataset._transforms)
     plain = DataLoader(plain_set, batch_size=config["training"]["batch_size"], shuffle=True)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from btxrd.data.cache import build_cache, decode_film, fit, is_blank, open_cache
+from btxrd.data.cache import Film, build_cache, decode_film, fit, is_blank, open_cache
 from btxrd.errors import UserError
 from btxrd.files import sha256_of_file
 
@@ -25,11 +25,20 @@ def film(orientation=None, mode="L", size=(48, 80)):
     return buffer.getvalue()
 
 
+def upright(name):
+    with Image.open(name) as opened:
+        return np.asarray(ImageOps.exif_transpose(opened).convert("L"))
+
+
+def examined(name):
+    return Film(name, sha256_of_file(name), *upright(name).shape)
+
+
 def write_films(contents):
     rows = []
     for name, content in contents.items():
         Path(name).write_bytes(content)
-        rows.append({"image_id": Path(name).stem, "file": name, "sha256": sha256_of_file(name), "phash": ""})
+        rows.append(examined(name)._asdict() | {"image_id": Path(name).stem, "phash": ""})
     pd.DataFrame(rows).to_csv("metadata.csv", index=False)
 
 
@@ -50,9 +59,50 @@ def build(**options):
 def test_films_are_upright_and_gray(orientation, mode):
     write_films({"a.jpeg": film(orientation, mode)})
     cached = build().images[0]
-    with Image.open("a.jpeg") as opened:
-        upright = np.asarray(ImageOps.exif_transpose(opened).convert("L"))
-    assert np.abs(cached.astype(int) - fit(upright, 64, "pad")).mean() < 1
+    assert difference(cached, fit(upright("a.jpeg"), 64, "pad")) < 1
+
+
+def difference(one, other):
+    """Mean absolute difference in gray levels."""
+    return np.abs(one.astype(int) - other).mean()
+
+
+def textured(height, width, orientation=1):
+    """A film with structure at every scale, as radiographs have it."""
+    noise = np.random.default_rng(height)
+    layers = [
+        cv2.resize(noise.normal(0, side / 2, (height // side + 1, width // side + 1)), (width, height))
+        for side in (2, 4, 8, 16, 64)
+    ]
+    pixels, exif = np.clip(128 + sum(layers), 0, 255).astype(np.uint8), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save("a.jpeg", quality=90, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+def test_decoding_at_a_fraction_is_within_a_gray_level(orientation, resize):
+    for height, width, size in ((641, 403, 96), (1203, 777, 64), (505, 507, 64), (2500, 2000, 224)):
+        if size == 224 and orientation != 6:
+            continue  # large, so once
+        textured(height, width, orientation)
+        film, whole = examined("a.jpeg"), upright("a.jpeg")
+        assert difference(decode_film(film, size, resize), fit(whole, size, resize)) < 1, (height, width, size)
+
+
+def test_only_large_jpegs_are_decoded_at_a_fraction(monkeypatch):
+    flags = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda content, flag: flags.append(flag) or decode(content, flag))
+    textured(1600, 1200)
+    for size in (60, 100, 300, 700):
+        assert decode_film(examined("a.jpeg"), size, "pad").shape == (size, size)
+    Image.open("a.jpeg").save("a.png")
+    decode_film(examined("a.png"), 60, "pad")
+    assert flags == [
+        cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        cv2.IMREAD_GRAYSCALE, cv2.IMREAD_GRAYSCALE,
+    ]  # fmt: skip
 
 
 def test_padding_keeps_the_aspect_and_squashing_fills():
@@ -99,7 +149,8 @@ def test_all_films_that_can_not_be_cached_are_listed_and_nothing_is_left():
 
 def test_content_that_is_no_image_is_named():
     Path("a.jpeg").write_bytes(b"text")
-    assert decode_film(("a.jpeg", sha256_of_file("a.jpeg")), 64, "pad") == "a.jpeg: can't be decoded"
+    film = Film("a.jpeg", sha256_of_file("a.jpeg"), 90, 80)
+    assert decode_film(film, 64, "pad") == "a.jpeg: can't be decoded"
 
 
 def test_missing_and_damaged_caches_are_refused():

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from btxrd.errors import UserError
-from btxrd.training.environment import get_device, set_seed, step_seed
+from btxrd.training.devices import get_device
+from btxrd.training.environment import set_seed, step_seed
 from btxrd.training.history import COLUMNS, make_row, read_training_log, save_training_log
 from btxrd.training.loop import compute_class_weights, train_one_epoch, validate
 from btxrd.training.schedule import EarlyStopping, create_optimizer, create_scheduler

@@ -95,10 +95,7 @@ def train(config: Config, options: Options) -> None:
         os.environ[variable] = str(options.threads)
     from btxrd.training.run import run_training
 
-    config = config_of_split(config, config["training"]["split_strategy"])
-    if options.gpus == 0:
-        config = merged(config, {"device": "cpu"})
-    run_training(config, options.threads)
+    run_training(config_of_split(config, config["training"]["split_strategy"]), options.threads)
 
 
 def plot(config: Config, options: Options) -> None:
@@ -129,7 +126,7 @@ def evaluate(config: Config, options: Options) -> None:
         paths.METADATA,
         paths.cache_index(config),
         paths.annotations(config),
-        "cpu" if options.gpus == 0 else config["device"],
+        config["device"],
         footnote(config, name),
         paths.result(config, name, ""),
     )
@@ -151,7 +148,7 @@ def explain(config: Config, options: Options) -> None:
         caveats(config, name),
         footnote(config, name),
         config["seed"],
-        "cpu" if options.gpus == 0 else config["device"],
+        config["device"],
         options.threads,
         paths.result(config, name, ""),
     )
@@ -238,6 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(options.log)
     try:
         config = load_config(options.config, options.override)
+        if "gpus" in options and options.gpus == 0:
+            config = merged(config, {"device": "cpu"})
         options.run(config, options)
     except UserError as error:
         log.error("btxrd %s: %s", options.command, error)

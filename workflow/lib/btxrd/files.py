@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -45,6 +46,21 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def lock_file(path: Path) -> int | None:
+    """A file descriptor that holds the lock of this file until it is closed; None if another process has it.
+
+    The lock is the operating system's: it goes when its process does, however that ends.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        # Not flock: its locks pass to loader workers, which outlive a killed trainer by seconds.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(file)
+        return None
+    return file
 
 
 def write_json(data: Any, path: str | Path) -> None:

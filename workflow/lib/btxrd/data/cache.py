@@ -6,7 +6,7 @@ import logging
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +19,11 @@ from btxrd.progress import parallel_map
 log = logging.getLogger("btxrd")
 
 BLOCK_BYTES = 2**20  # small enough to check as it is read, large enough to hash fast
+# A JPEG can be decoded at a fraction of its size, which skips most of the work. What comes out must still be so many
+# times the wanted size, so that the averaging that follows decides the pixels: a film is 0.1 to 0.4 gray levels off.
+LEAST_REDUCED = 2.5
+JPEG = b"\xff\xd8"
+REDUCED = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
 
 
 class Cache:
@@ -55,7 +60,7 @@ def build_cache(metadata_file: str | Path, size: int, resize: str, array: Path, 
     names its hash is. Raises UserError that lists every film that is missing, changed or can't be decoded.
     """
     metadata = read_metadata(metadata_file)
-    films = list(zip(metadata["file"], metadata["sha256"], strict=True))
+    films = [Film(*row) for row in zip(*(metadata[name] for name in Film._fields), strict=True)]
     problems = []
     with written_whole(array) as temporary:
         images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(films), size, size))
@@ -111,41 +116,68 @@ def is_blank(film: np.ndarray) -> bool:
     return bool(((film == 0) | (film == film.max())).all())
 
 
-def decode_film(film: tuple[str, str], size: int, resize: str) -> np.ndarray | str:
-    """Decode (file, sha256) to uint8 (size, size), or say in a sentence why not."""
-    file, sha256 = film
+class Placement(NamedTuple):
+    """Where a film lies in the square, in px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Film(NamedTuple):
+    """What metadata.csv knows of a film: its file, the hash of it, and its size upright, in px."""
+
+    file: str
+    sha256: str
+    height: int
+    width: int
+
+
+def decode_film(film: Film, size: int, resize: str) -> np.ndarray | str:
+    """Decode a film to uint8 (size, size), or say in a sentence why not."""
     cv2.setNumThreads(1)  # the films are spread over processes already
     try:
-        content = Path(file).read_bytes()
+        content = Path(film.file).read_bytes()
     except OSError as error:
-        return f"{file}: {error.strerror}"
-    if _digest(content) != sha256:
-        return f"{file}: not the file that metadata.csv describes; run `snakemake -R table`"
-    # Gray decoding honours the EXIF orientation.
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        return f"{film.file}: {error.strerror}"
+    if _digest(content) != film.sha256:
+        return f"{film.file}: not the file that metadata.csv describes; run `snakemake -R table`"
+    place = placement(film.height, film.width, size, resize)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), _way_to_decode(content, film, place))
     if image is None:
-        return f"{file}: can't be decoded"
-    return fit(image, size, resize)
+        return f"{film.file}: can't be decoded"
+    return _placed(image, place, size)
+
+
+def _way_to_decode(content: bytes, film: Film, place: Placement) -> int:
+    """cv2's flag for the smallest decoding that will do; all of them are gray and honour the EXIF orientation."""
+    if content.startswith(JPEG):  # other formats are decoded whole anyway
+        for reduction, flag in REDUCED.items():
+            least = LEAST_REDUCED * reduction
+            if film.height >= least * place.height and film.width >= least * place.width:
+                return flag
+    return cv2.IMREAD_GRAYSCALE
 
 
 def fit(image: np.ndarray, size: int, resize: str) -> np.ndarray:
     """Bring a gray image (H, W) to (size, size): `pad` keeps the aspect and centers it on black, `squash` does not."""
-    top, left, height, width = placement(*image.shape, size, resize)
-    canvas = np.zeros((size, size), np.uint8)
-    canvas[top : top + height, left : left + width] = _resized(image, height, width)
-    return canvas
+    return _placed(image, placement(*image.shape, size, resize), size)
 
 
-def placement(height: int, width: int, size: int, resize: str) -> tuple[int, int, int, int]:
-    """Where a film of that height and width lies in the square: top, left, height, width, in px."""
+def placement(height: int, width: int, size: int, resize: str) -> Placement:
+    """Where a film of that height and width lies in the square of that size."""
     if resize == "squash":
-        return 0, 0, size, size
+        return Placement(0, 0, size, size)
     scale = size / max(height, width)
     height, width = max(1, round(height * scale)), max(1, round(width * scale))
-    return (size - height) // 2, (size - width) // 2, height, width
+    return Placement((size - height) // 2, (size - width) // 2, height, width)
 
 
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    shrinks = height < image.shape[0] or width < image.shape[1]
+def _placed(image: np.ndarray, place: Placement, size: int) -> np.ndarray:
+    shrinks = place.height < image.shape[0] or place.width < image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # area averaging does not alias
-    return cv2.resize(image, (width, height), interpolation=method)
+    canvas = np.zeros((size, size), np.uint8)
+    inside = np.s_[place.top : place.top + place.height, place.left : place.left + place.width]
+    canvas[inside] = cv2.resize(image, (place.width, place.height), interpolation=method)
+    return canvas

@@ -23,7 +23,7 @@ from btxrd.evaluation.outputs import CALIBRATION, CONFUSION, INFERENCE, METRICS,
 from btxrd.evaluation.subgroups import judge_subgroups, lesion_size
 from btxrd.evaluation.thresholds import choose_thresholds
 from btxrd.files import sha256_of_file, write_json, written_whole
-from btxrd.training.environment import get_device
+from btxrd.training.devices import working_device
 
 log = logging.getLogger("btxrd")
 
@@ -49,8 +49,9 @@ def evaluate(
 ) -> None:
     """Judge a split's best checkpoint on val and test and write EVALUATION_FILES to `folder`."""
     cache = open_cache(cache_index)
-    trained = load_trained(checkpoint, get_device(device))
-    outputs = {part: run_on_partition(trained, tables[part], cache) for part in JUDGED}
+    with working_device(device) as where:
+        trained = load_trained(checkpoint, where)
+        outputs = {part: run_on_partition(trained, tables[part], cache) for part in JUDGED}
     predictions = {part: _predictions(outputs[part], tables[part]) for part in JUDGED}
     with written_whole(folder / PREDICTIONS) as temporary:
         pd.concat(predictions.values()).to_csv(temporary, index=False)

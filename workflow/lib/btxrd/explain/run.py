@@ -21,7 +21,8 @@ from btxrd.explain.measures import BLOB_SIGMA, TOLERANCE, maximum, measure
 from btxrd.explain.outputs import CHART, FACTS, TUMOURS, gallery
 from btxrd.explain.summary import FEW, MEASURES, SIZE_BANDS, summarise
 from btxrd.files import sha256_of_file, write_json, written_whole
-from btxrd.training.environment import get_device, set_determinism
+from btxrd.training.devices import working_device
+from btxrd.training.environment import set_determinism
 
 log = logging.getLogger("btxrd")
 
@@ -50,14 +51,15 @@ def make_explanations(
     Raises UserError for a checkpoint, cache or backbone that can't be used.
     """
     torch.set_num_threads(threads)
-    trained = load_trained(checkpoint, get_device(device))
-    set_determinism(trained.device, trained.config["training"]["deterministic"])
     cache = open_cache(cache_index)
     images = pd.read_csv(table, dtype=str, keep_default_na=False)
-    layer = find_map_layer(trained.model, cache.film(cache.rows[images["image_id"].iloc[0]]))
-    films = with_predictions(images, trained, table, cache)
-    outlines = outlined_tumours(films, annotations, cache)
-    tumours, heat = explain(films, outlines, trained, layer, cache)
+    with working_device(device) as where:
+        trained = load_trained(checkpoint, where)
+        set_determinism(where, trained.config["training"]["deterministic"])
+        layer = find_map_layer(trained.model, cache.film(cache.rows[images["image_id"].iloc[0]]))
+        films = with_predictions(images, trained, table, cache)
+        outlines = outlined_tumours(films, annotations, cache)
+        tumours, heat = explain(films, outlines, trained, layer, cache)
     groups = summarise(tumours, seed)
     with written_whole(folder / TUMOURS) as temporary:
         tumours[list(COLUMNS)].to_csv(temporary, index=False, float_format="%.6f")

@@ -1,23 +1,10 @@
-"""The device a training runs on, and the seeds that everything random follows from."""
+"""The seeds that everything random follows from, and how exact CUDA is about it."""
 
 import os
 import random
 
 import numpy as np
 import torch
-
-from btxrd.errors import UserError
-
-
-def get_device(name: str = "auto") -> torch.device:
-    """The named device; `auto` is CUDA, else MPS, else the CPU. Raises UserError for one that is not there."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(kind for kind, there in available.items() if there)
-    device = torch.device(name)
-    if not available[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device: {name} is not there; set device to auto or cpu.")
-    return device
 
 
 def set_seed(seed: int) -> None:

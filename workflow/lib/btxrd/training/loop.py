@@ -1,6 +1,7 @@
 """One epoch of training, one of validation, and what they optimise."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from btxrd import CLASSES
 from btxrd.progress import progress
+from btxrd.training.replay import Replay
 
 Batches = DataLoader | Sequence[tuple[torch.Tensor, torch.Tensor]]
 
@@ -42,9 +44,9 @@ class EpochTotals:
     ) -> None:
         """Count a batch: its mean loss with its sum of weights, its logits (N, classes) and labels (N,)."""
         weight = len(labels) if class_weights is None else class_weights[labels].sum()
-        self._loss += loss.detach() * weight
+        self._loss += loss * weight
         self._weight += weight
-        cells = labels * self._classes + logits.detach().argmax(dim=1)
+        cells = labels * self._classes + logits.argmax(dim=1)
         self._confusion.scatter_add_(0, cells, torch.ones_like(cells))
 
     def loss(self) -> float:
@@ -89,7 +91,7 @@ class _LossWatch:
             self._check(step, loss)
             return
         self.settle()
-        copy = torch.empty((), pin_memory=True).copy_(loss.detach(), non_blocking=True)
+        copy = torch.empty((), pin_memory=True).copy_(loss, non_blocking=True)
         done = torch.cuda.Event()
         done.record()
         self._waiting = step, copy, done
@@ -120,6 +122,7 @@ def train_one_epoch(
     after_step: Callable[[int], None] | None = None,
     totals: EpochTotals | None = None,
     first_step: int = 0,
+    replay: Replay | None = None,
     description: str = "training",
 ) -> tuple[float, float]:
     """Train on every batch of `loader` once; returns the epoch's (loss, accuracy).
@@ -127,24 +130,31 @@ def train_one_epoch(
     The loss is the mean over images with their class weights, whatever the batches: a batch's mean counts with its
     sum of weights. `seed_of_step` gives the seed of each step's randomness on the device (dropout); `after_step` is
     called with the number of steps done. An epoch that was interrupted goes on with the `totals` of its
-    `first_step` steps. Raises NonFiniteLossError for a loss that is NaN or infinite.
+    `first_step` steps. `replay` does the work of the steps, the same in all epochs of a model.
+    Raises NonFiniteLossError for a loss that is NaN or infinite.
     """
     model.train()
     totals = totals or EpochTotals(device)
+    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda")
+
+    def work(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            logits = model(images)
+            loss = criterion(logits, labels)
+        loss.backward()
+        if gradient_clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+        return loss.detach(), logits.detach()
+
     watch = _LossWatch(device)
     batches = progress(loader, desc=description, unit="step", initial=first_step, total=first_step + len(loader))
     for step, (images, labels) in enumerate(batches, start=first_step):
         if seed_of_step is not None:
             torch.manual_seed(seed_of_step(step))
         images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda"):
-            logits = model(images)
-            loss = criterion(logits, labels)
+        loss, logits = work(images, labels) if replay is None else replay(work, images, labels)
         watch.see(step, loss)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if gradient_clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
         optimizer.step()
         totals.add(loss, logits, labels, criterion.weight)
         if after_step is not None:

@@ -6,6 +6,7 @@ log, byte for byte, and the same weights, bit for bit.
 
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -31,16 +32,21 @@ from btxrd.models.classifier import GrayClassifier, create_model
 from btxrd.plots import plot_training_curves
 from btxrd.progress import lines_above_bars
 from btxrd.training.checkpoint import load_checkpoint, provenance, restore_weights, save_checkpoint
-from btxrd.training.environment import get_device, set_determinism, set_seed, step_seed
+from btxrd.training.devices import working_device
+from btxrd.training.environment import set_determinism, set_seed, step_seed
 from btxrd.training.history import RECALLS, Row, make_row, save_training_log
 from btxrd.training.interruption import Interruption, catching_signals, outlive_the_trainer
 from btxrd.training.loop import EpochTotals, NonFiniteLossError, compute_class_weights, train_one_epoch, validate
+from btxrd.training.replay import Replay, cuda_graph, own_stream
 from btxrd.training.schedule import EarlyStopping, create_optimizer, create_scheduler
 from btxrd.training.state import StateFolder, fingerprint, only_trainer
 
 log = logging.getLogger("btxrd")
 
 COLLAPSED_EPOCHS = 2  # in a row with Malignant recall 0, before the log warns
+SECONDS_BETWEEN_DRAWINGS = 10  # of the live curves, which take half a second: as long as an epoch on a GPU
+GPU_WORKERS = 4  # each prepares some 1,500 films a second
+VAL_BATCHES = {"cpu": 1, "cuda": 8, "mps": 1}  # times the batch size: small ones leave a GPU waiting
 
 
 @dataclass
@@ -70,7 +76,9 @@ class Run:
     state: StateFolder
     position: Position
     interruption: Interruption
+    replay: Replay | None
     saved_at: float = field(default_factory=time.monotonic)  # a clock that nobody sets back
+    drawn_at: float = -math.inf
 
     @property
     def steps(self) -> int:
@@ -86,19 +94,23 @@ def run_training(config: Config, threads: int) -> None:
     """
     torch.set_num_threads(threads)
     split = config["training"]["split_strategy"]
-    with only_trainer(paths.state_folder(config, split)), catching_signals() as interruption, lines_above_bars():
-        run = prepare(config, threads, interruption)
-        with _trouble_in_a_sentence(run):
+    with (
+        only_trainer(paths.state_folder(config, split)),
+        catching_signals() as interruption,
+        lines_above_bars(),
+        working_device(config["device"]) as device,
+    ):
+        run = prepare(config, device, threads, interruption)
+        with _trouble_in_a_sentence(run), own_stream(device):
             _go_on_from_state(run)
             _train(run)
         _put_outputs_in_place(run)
         _log_summary(run)
 
 
-def prepare(config: Config, threads: int, interruption: Interruption) -> Run:
+def prepare(config: Config, device: torch.device, threads: int, interruption: Interruption) -> Run:
     """Seed everything, open the data and build the model."""
     split, seed, training = config["training"]["split_strategy"], config["seed"], config["training"]
-    device = get_device(config["device"])
     set_determinism(device, training["deterministic"])
     set_seed(seed)
     cache, tables = open_cache(paths.cache_index(config)), paths.split_tables(config, split)
@@ -108,10 +120,10 @@ def prepare(config: Config, threads: int, interruption: Interruption) -> Run:
     model = create_model(network["backbone"], network["num_classes"], network["dropout"], weights).to(device)
     optimizer = create_optimizer(model, training)
     inputs = _input_hashes(tables, cache, weights)
-    workers, batch_size = config["data"]["num_workers"], training["batch_size"]
+    workers, batch_size = _number_of_workers(config["data"]["num_workers"], device), training["batch_size"]
     log.info(
-        "%s: %d training and %d validation images, %d px, on %s with %d threads and %d loader workers",
-        split, len(train_set), len(val_set), config["data"]["image_size"], _device_name(device), threads, workers,
+        "%s: %d training and %d validation images, %d px, %d threads and %d loader workers",
+        split, len(train_set), len(val_set), config["data"]["image_size"], threads, workers,
     )  # fmt: skip
     return Run(
         config=config,
@@ -122,13 +134,21 @@ def prepare(config: Config, threads: int, interruption: Interruption) -> Run:
         scheduler=create_scheduler(optimizer, training),
         train_loader=create_dataloader(train_set, batch_size, True, seed, workers, device, outlive_the_trainer),
         # Reading the cache without augmentation is too cheap for processes of its own.
-        val_loader=create_dataloader(val_set, batch_size, False, seed, 0, device),
+        val_loader=create_dataloader(val_set, VAL_BATCHES[device.type] * batch_size, False, seed, 0, device),
         class_weights=compute_class_weights(train_set.labels).to(device),
         provenance=provenance(inputs) | {"caveats": caveats(config, split)},
         state=StateFolder(paths.state_folder(config, split), fingerprint(config, inputs, device, threads)),
         position=Position(EpochTotals(device)),
         interruption=interruption,
+        replay=Replay(optimizer, batch_size, cuda_graph) if device.type == "cuda" else None,
     )
+
+
+def _number_of_workers(wanted: int | str, device: torch.device) -> int:
+    """Loader processes: on the CPU none, since loading is cheap there and computing has every core already."""
+    if wanted != "auto":
+        return int(wanted)
+    return 0 if device.type == "cpu" else min(GPU_WORKERS, os.cpu_count() or 1)
 
 
 def _input_hashes(tables: dict[str, Path], cache: Cache, weights: Path | None) -> dict[str, str]:
@@ -189,11 +209,13 @@ def _train(run: Run) -> None:
         _warn_of_collapse(rows)
 
 
-def _show_rows(run: Run) -> None:
+def _show_rows(run: Run, finished: bool = False) -> None:
     """Write log and curves of the epochs so far, whole, from the history: no row is doubled or lost."""
     save_training_log(run.position.rows, run.state.folder / "training_log.csv")
-    curves = run.state.folder / "training_curves.png"
-    plot_training_curves(run.position.rows, curves, footnote(run.config, run.split))
+    if finished or time.monotonic() - run.drawn_at > SECONDS_BETWEEN_DRAWINGS:
+        curves = run.state.folder / "training_curves.png"
+        plot_training_curves(run.position.rows, curves, footnote(run.config, run.split))
+        run.drawn_at = time.monotonic()
 
 
 def _one_epoch(run: Run) -> Row:
@@ -213,6 +235,7 @@ def _one_epoch(run: Run) -> Row:
         after_step=partial(_after_step, run),
         totals=position.totals,
         first_step=position.step,
+        replay=run.replay,
         description=f"{run.split} epoch {position.epoch}/{training['epochs']}",
     )
     # Unweighted: early stopping and the choice of best must not follow the class weights.
@@ -289,7 +312,7 @@ def _checkpoint(run: Run) -> dict[str, Any]:
 
 def _put_outputs_in_place(run: Run) -> None:
     """Copy the finished files out of the state folder, each whole, then remove it: a kill between two repeats this."""
-    _show_rows(run)
+    _show_rows(run, finished=True)
     load_checkpoint(run.state.best)
     save_checkpoint(_checkpoint(run), paths.checkpoint(run.config, run.split, "final"))
     targets = {
@@ -301,10 +324,6 @@ def _put_outputs_in_place(run: Run) -> None:
         with written_whole(target) as temporary:
             shutil.copyfile(run.state.folder / name, temporary)
     run.state.remove()
-
-
-def _device_name(device: torch.device) -> str:
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def _recalls(row: Row) -> str:

@@ -12,9 +12,10 @@ LOWEST_LEARNING_RATE = 1e-6
 
 
 def create_optimizer(model: nn.Module, training: Mapping[str, Any]) -> torch.optim.AdamW:
-    """AdamW; biases and norms are spared the weight decay."""
+    """AdamW; biases and norms are spared the weight decay. On CUDA it is one kernel in place of some dozens."""
     groups = param_groups_weight_decay(model, training["weight_decay"])
-    return torch.optim.AdamW(groups, lr=training["learning_rate"])
+    on_cuda = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=training["learning_rate"], fused=on_cuda or None)
 
 
 def create_scheduler(optimizer: torch.optim.Optimizer, training: Mapping[str, Any]) -> LRScheduler:

@@ -4,7 +4,6 @@ A state fits only the run that wrote it: its fingerprint names everything that t
 that does not fit, or can't be read, is set aside with a time stamp, never deleted.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -21,7 +20,7 @@ import torch
 from btxrd import paths
 from btxrd.config import Config, pick, training_keys
 from btxrd.errors import UserError
-from btxrd.files import sync
+from btxrd.files import lock_file, sync
 from btxrd.training.checkpoint import load_checkpoint, package_versions, save_checkpoint
 
 log = logging.getLogger("btxrd")
@@ -128,17 +127,16 @@ def only_trainer(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> int:
     """A file descriptor that holds the lock of the file of this name."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            # Not flock: its locks pass to loader workers, which outlive a killed trainer by seconds.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            pid = os.read(file, 20).decode() or "unknown"
-            os.close(file)
+        file = lock_file(path)
+        if file is None:
+            try:
+                pid = path.read_text() or "unknown"
+            except FileNotFoundError:  # it ended just now
+                continue
             raise UserError(
                 f"{path}: another training of this split is running (pid {pid}). Wait for it, or end it with "
                 f"`kill {pid}`: it then saves its state."
-            ) from None
+            )
         try:
             if os.path.samestat(os.fstat(file), path.stat()):
                 return file
