@@ -14,7 +14,8 @@ SCHEMA_FILE = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.y
 @cache
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration."""
-    return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # every call of Snakemake waits for this
+    return yaml.load(SCHEMA_FILE.read_text(encoding="utf-8"), loader)
 
 
 def defaults() -> dict[str, Any]:

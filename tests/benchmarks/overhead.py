@@ -1,0 +1,127 @@
+"""What waits around a training: Snakemake's call, the help, and all that comes before the first step."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import yaml
+from turns import CORES, PAIRS, ratio, spread, timed
+
+ROOT = Path(__file__).resolve().parents[2]
+CALL_BAR, HELP_SECONDS, STARTS = 1.3, 0.3, 5
+TINY = {
+    "data": {"source": "phantom", "image_size": 64, "phantom": {"images": 80, "long_side": 160}},
+    "model": {"pretrained": False},
+    "training": {"epochs": 1, "batch_size": 64},  # one step an epoch
+}
+# What the log of a training says when a stretch of its start is over.
+STRETCHES = (("Python and its libraries", "working on "), ("data and model", " training and "), ("first epoch", "*"))
+
+
+def measure_overhead(folder: Path) -> dict[str, Any]:
+    """Everything, in two folders: one with the workflow on tiny phantoms, one with an empty workflow."""
+    ours, empty = folder / "ours", folder / "empty"
+    write_ours(ours)
+    write_empty(empty, number_of_rules())
+    calls = {"dry run of all": compare_calls(ours, empty, "-n")}
+    for place in (ours, empty):
+        snakemake(place)
+    calls["call with nothing to do"] = compare_calls(ours, empty)
+    return {
+        "rules": number_of_rules(),
+        "calls": calls,
+        "help_seconds": spread([timed(lambda: run([sys.executable, "-m", "btxrd", "--help"])) for _ in range(PAIRS)]),
+        "help_bar_seconds": HELP_SECONDS,
+        "first_step": first_step(ours),
+    }
+
+
+def run(command: Sequence[str | Path]) -> None:
+    """Run a command that must succeed, quietly."""
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def snakemake(folder: Path, *arguments: str) -> None:
+    """Run the workflow of a folder, or ours in it."""
+    run(call_of(folder, *arguments))
+
+
+def call_of(folder: Path, *arguments: str) -> list[str | Path]:
+    """The command for that."""
+    own = folder / "Snakefile"
+    snakefile = own if own.exists() else ROOT / "workflow/Snakefile"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
+    options = [] if own.exists() else ["--configfile", folder / "tiny.yaml", "--resources", "gpu=0"]
+    return [*command, "--cores", str(CORES), *arguments, *options]
+
+
+def compare_calls(ours: Path, empty: Path, *arguments: str) -> dict[str, Any]:
+    """Our call against the empty workflow's, in turns."""
+    pairs = [
+        (timed(lambda: snakemake(ours, *arguments)), timed(lambda: snakemake(empty, *arguments))) for _ in range(PAIRS)
+    ]
+    own, others = zip(*pairs, strict=True)
+    found = ratio(own, others)  # here less is better
+    return {"seconds": spread(own), "empty_seconds": spread(others), **found, "bar": CALL_BAR,
+            "met": found["low"] <= CALL_BAR}  # fmt: skip
+
+
+def number_of_rules() -> int:
+    """How many rules the workflow has."""
+    return sum(
+        line.startswith("rule ") for path in ROOT.glob("workflow/**/*.smk") for line in path.read_text().splitlines()
+    ) + (ROOT / "workflow/Snakefile").read_text().count("\nrule ")
+
+
+def write_ours(folder: Path) -> None:
+    """A folder for our workflow."""
+    folder.mkdir(parents=True)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+
+
+def write_empty(folder: Path, rules: int) -> None:
+    """A workflow of so many rules that do nothing, each after the one before."""
+    folder.mkdir(parents=True)
+    texts = [f'rule all:\n    input:\n        "{rules - 2}.txt",\n']
+    for number in range(rules - 1):
+        before = f'    input:\n        "{number - 1}.txt",\n' if number else ""
+        texts.append(f'rule r{number}:\n{before}    output:\n        "{number}.txt",\n    shell:\n        "touch {{output}}"\n')
+    (folder / "Snakefile").write_text("\n\n".join(texts))
+
+
+def first_step(folder: Path) -> dict[str, Any]:
+    """Seconds from the call of Snakemake to the end of a first epoch of one step, stretch by stretch."""
+    stretches: dict[str, list[float]] = {}
+    with chdir(folder):
+        for _ in range(STARTS):
+            for path in Path("checkpoints").glob("*stratified.pt"):
+                path.unlink()
+            log = Path("logs/train_stratified.log")
+            log.unlink()
+            started = time.perf_counter()
+            targets = ["checkpoints/final_stratified.pt", "--set-threads", f"train={CORES}"]
+            call = subprocess.Popen(call_of(folder, *targets), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for name, there in [("Snakemake", log.exists), *((name, says(log, word)) for name, word in STRETCHES)]:
+                wait_for(there, call)
+                now = time.perf_counter()
+                stretches.setdefault(name, []).append(now - started)
+                started = now
+            call.wait()
+    return {name: spread(seconds) for name, seconds in stretches.items()}
+
+
+def says(log: Path, word: str) -> Callable[[], bool]:
+    """Whether a log has a word by now."""
+    return lambda: word in log.read_text()
+
+
+def wait_for(there: Callable[[], bool], call: subprocess.Popen) -> None:
+    """Wait until something is there, while the call runs."""
+    while not there():
+        if call.poll() is not None and not there():
+            raise RuntimeError("the training ended too soon")
+        time.sleep(0.005)
