@@ -4,13 +4,17 @@ PYTHON ?= python3
 CORES ?= all
 SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
 REPORT = --report report.html --report-stylesheet "$(CURDIR)/workflow/report/style.css"
+BENCH = .venv/bin/python tests/benchmarks
 READY = .venv/ready
+LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+    --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train train-all report test faults bench-exactness test-demo lint format lock clean
+.PHONY: help demo train train-all report test faults bench bench-growth bench-quality bench-exactness bench-gpu \
+    test-demo lint format lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 $(READY): envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 …")'
@@ -43,8 +47,24 @@ test: $(READY) ## the tests, about 6 minutes on 2 cores
 faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 8 minutes on 2 cores
 	.venv/bin/pytest tests/faults
 
+.venv/bench: $(READY) envs/bench.txt
+	.venv/bin/python -m pip install --no-deps --require-hashes -r envs/bench.txt
+	@touch $@
+
+bench: .venv/bench ## speed against the limit and what people use today: about 20 minutes on 2 cores, to docs/benchmarks.md
+	$(BENCH)/bench.py && $(BENCH)/table.py
+
+bench-growth: $(READY) ## 1, 4 and 16 times the films: about 8 minutes on 2 cores
+	$(BENCH)/growth.py && $(BENCH)/table.py
+
+bench-quality: $(READY) ## that speed is not paid for with quality: about 15 minutes on 2 cores
+	$(BENCH)/quality.py && $(BENCH)/table.py
+
 bench-exactness: $(READY) ## what exact resume and reproducibility cost: about 2 minutes on 2 cores
-	.venv/bin/python tests/benchmarks/exactness.py
+	$(BENCH)/exactness.py && $(BENCH)/table.py
+
+bench-gpu: $(READY) ## both strategies of BTXRD's size on a GPU, and what bounds them: some minutes
+	$(BENCH)/gpu.py && $(BENCH)/table.py
 
 test-demo: $(READY) ## the demo learns and new centers are harder, for three seeds: about 12 minutes on 2 cores
 	.venv/bin/pytest -s tests/long
@@ -60,9 +80,9 @@ format: $(READY) ## bring Python and Snakemake code into form
 	.venv/bin/ruff format .
 	.venv/bin/snakefmt workflow
 
-lock: ## renew envs/requirements.txt from envs/requirements.in (needs uv)
-	uv pip compile envs/requirements.in --output-file envs/requirements.txt --universal --python-version 3.11 \
-	    --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+lock: ## renew envs/*.txt from envs/*.in (needs uv)
+	$(LOCK) envs/requirements.in --output-file envs/requirements.txt
+	$(LOCK) envs/bench.in --output-file envs/bench.txt --no-deps --constraint envs/requirements.txt
 
 clean: ## remove the demo
 	rm -rf demo

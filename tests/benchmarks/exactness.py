@@ -5,27 +5,23 @@ outside the network, whose own time varies more than all of it: so the pairs tim
 difference is related to an epoch of BTXRD at the network's measured rate.
 """
 
-import json
-import os
-import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+from contextlib import chdir
 from typing import Any
 
 import numpy as np
 import torch
+from material import STAGES, check
 from torch import nn
 from torch.utils.data import DataLoader
+from turns import CORES, spread, timed, write_results
 
 from btxrd import paths
 from btxrd.cli import main as btxrd
 from btxrd.config import load_config
 from btxrd.data.cache import open_cache
 from btxrd.data.dataset import BTXRDDataset
-from btxrd.files import write_json
 from btxrd.training.environment import step_seed
 from btxrd.training.interruption import Interruption
 from btxrd.training.loop import train_one_epoch
@@ -44,13 +40,6 @@ class PlainDataset(BTXRDDataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         image = self._transforms(image=self._cache.images[self._rows[index]])["image"]
         return torch.from_numpy(np.array(image)).unsqueeze(0), self.labels[index]
-
-
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds that `work` takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def exact_pass(run: Run) -> None:
@@ -72,11 +61,11 @@ def plain_pass(loader: DataLoader) -> None:
 
 def measure() -> dict[str, Any]:
     """Run everything in the current folder; returns all figures."""
-    for stage in ("phantom", "table", "cache", "case_names", "cases", "split"):
-        assert btxrd([stage, "--override", *OVERRIDES]) == 0
-    config, threads = load_config([], OVERRIDES), os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    run = prepare(config, torch.device("cpu"), threads, Interruption())
+    for stage in ("phantom", *STAGES, "split"):
+        check(btxrd([stage, "--override", *OVERRIDES]))
+    config = load_config([], OVERRIDES)
+    torch.set_num_threads(CORES)
+    run = prepare(config, torch.device("cpu"), CORES, Interruption())
     table, cache = paths.split_tables(config, "stratified")["train"], open_cache(paths.cache_index(config))
     plain_set = PlainDataset(table, cache, run.train_loader.dataset._transforms)
     plain = DataLoader(plain_set, batch_size=config["training"]["batch_size"], shuffle=True)
@@ -92,9 +81,8 @@ def measure() -> dict[str, Any]:
     saving = statistics.median(timed(lambda: _save_state(run)) for _ in range(5))
     fresh = open_cache(paths.cache_index(config))
     hashing = timed(lambda: [fresh.film(row) for row in range(len(fresh.images))]) / len(fresh.images) * BTXRD_IMAGES
-    ratios = sorted(1 + (seconds + saving + hashing) / (epoch - seconds) for seconds in extra)
+    ratios = [1 + (seconds + saving + hashing) / (epoch - seconds) for seconds in extra]
     return {
-        "machine": f"{platform.machine()}, {threads} threads, torch {torch.__version__}",
         "image_size": config["data"]["image_size"],
         "batch_size": config["training"]["batch_size"],
         "pairs": PAIRS,
@@ -102,19 +90,15 @@ def measure() -> dict[str, Any]:
         "keyed_randomness_seconds_an_epoch": statistics.median(extra),
         "state_write_seconds_an_epoch": saving,
         "cache_hash_seconds_a_run": hashing,
-        "ratio_exact_to_plain_epoch": {"min": ratios[0], "median": statistics.median(ratios), "max": ratios[-1]},
+        "ratio_exact_to_plain_epoch": spread(ratios),
     }
 
 
 def main() -> None:
     """Measure in a temporary folder, print, and write results/benchmarks/exactness.json."""
-    here = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         figures = measure()
-        os.chdir(here)
-    write_json(figures, "results/benchmarks/exactness.json")
-    print(json.dumps(figures, indent=1))
+    write_results("exactness", figures)
 
 
 if __name__ == "__main__":

@@ -20,22 +20,23 @@ def overrides(films: int, size: int, sets: Mapping[str, tuple[int, int]], *more:
     """The configuration of a benchmark; each set of (training, validation) images is a split."""
     entries = ", ".join(f"{name}: {{strategy: manifest, file: {name}.csv, leakage: report}}" for name in sets)
     return [
-        "data.source=phantom", f"data.phantom.images={films}", "data.phantom.long_side=640", f"data.image_size={size}",
+        "data.source=phantom", f"data.phantom.images={films}", f"data.image_size={size}",
         "data.resize=squash", "data.conflicting_labels=keep", "model.pretrained=false", "device=cpu",
         f"splits={{stratified: null, center_holdout: null, {entries}}}", f"training.split_strategy={next(iter(sets))}",
         *more,
     ]  # fmt: skip
 
 
-def draw_films(folder: Path, films: int, shape: tuple[int, int] | None) -> None:
-    """Draw phantoms in `folder` and bring them to `shape`, (height, width) in px."""
+def draw_films(folder: Path, films: int, shape: tuple[int, int] | None = None, long_side: int = 640) -> None:
+    """Draw phantoms in `folder`; bring them to `shape`, (height, width) in px, if there is one."""
     folder.mkdir(parents=True)
     with chdir(folder):
-        check(btxrd(["phantom", "--override", *overrides(films, 128, {"any": (1, 1)})]))
-        for number, path in enumerate(sorted(Path("resources/phantom/images").iterdir()) if shape else []):
-            grain = np.random.default_rng(number).normal(0, GRAIN, shape)
+        wanted = [f"data.phantom.images={films}", f"data.phantom.long_side={long_side}"]
+        check(btxrd(["phantom", "--override", "data.source=phantom", *wanted]))
+        grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 3 * GRAIN, shape), (0, 0), 1) if shape else None
+        for path in sorted(Path("resources/phantom/images").iterdir()) if shape else []:
             film = cv2.resize(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), shape[::-1], interpolation=cv2.INTER_CUBIC)
-            film = np.clip(film + cv2.GaussianBlur(grain, (0, 0), 1) * 3, 0, 255).astype(np.uint8)
+            film = np.clip(film + grain, 0, 255).astype(np.uint8)
             cv2.imwrite(str(path), film, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 
 

@@ -89,7 +89,9 @@ def write_empty(folder: Path, rules: int) -> None:
     texts = [f'rule all:\n    input:\n        "{rules - 2}.txt",\n']
     for number in range(rules - 1):
         before = f'    input:\n        "{number - 1}.txt",\n' if number else ""
-        texts.append(f'rule r{number}:\n{before}    output:\n        "{number}.txt",\n    shell:\n        "touch {{output}}"\n')
+        texts.append(
+            f'rule r{number}:\n{before}    output:\n        "{number}.txt",\n    shell:\n        "touch {{output}}"\n'
+        )
     (folder / "Snakefile").write_text("\n\n".join(texts))
 
 

@@ -1,7 +1,13 @@
 """A run is a function of configuration, seed and data."""
 
+import os
+
 import pytest
 from harm import new_trainer, same
+
+from btxrd.training import run as training
+from btxrd.training.replay import WARM_UP, Replay
+from recorder import Recorder
 
 
 @pytest.mark.parametrize(
@@ -11,6 +17,26 @@ def test_same_seed_gives_the_same_bytes_with_any_number_of_workers(trainer, undi
     assert trainer.run(f"data.num_workers={workers}") == 0, trainer.message
     assert same(trainer.result(), undisturbed)
     outcome(1, "same bytes", f"a second run, {workers} workers")
+
+
+def replaying():
+    """Have the trainer record its step and replay it, as it does on CUDA."""
+
+    def with_replay(*arguments):
+        run = prepare(*arguments)
+        recorder = Recorder(run.model)
+        run.replay = Replay(run.optimizer, run.train_loader.batch_size, recorder)
+        os._exit = lambda status: exits(status or (99 if recorder.replays != 3 * 3 - WARM_UP else 0))
+        return run
+
+    prepare, exits = training.prepare, os._exit
+    training.prepare = with_replay
+
+
+def test_replayed_steps_give_the_same_bytes(trainer, undisturbed, outcome):
+    assert trainer.run(harm=replaying) == 0, trainer.message
+    assert same(trainer.result(), undisturbed)
+    outcome(1, "same bytes", "steps recorded and replayed, with a stand-in for CUDA graphs")
 
 
 def test_another_seed_gives_others(trainer, undisturbed):

@@ -8,6 +8,7 @@ from scipy.stats import beta
 from sklearn import metrics as sklearn
 
 from btxrd import CLASSES
+from btxrd.data.outlines import LESION_SIZES, lesion_size
 from btxrd.data.table import AGE_BANDS, age_band
 from btxrd.evaluation.bootstrap import RESAMPLES, bootstrap, interval, resample_weights, weighted_metrics
 from btxrd.evaluation.calibration import (
@@ -18,7 +19,7 @@ from btxrd.evaluation.calibration import (
 )
 from btxrd.evaluation.judgement import judge, proportion, shown
 from btxrd.evaluation.metrics import classification_metrics
-from btxrd.evaluation.subgroups import GROUPINGS, LESION_SIZES, judge_subgroups, lesion_size
+from btxrd.evaluation.subgroups import GROUPINGS, judge_subgroups
 from btxrd.evaluation.thresholds import choose_thresholds
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -488,7 +489,7 @@ def test_bands_stand_in_their_order():
     images = described(6, **{"age band": ages, "lesion size": sizes})
     assert list(subgroups(images, images["class"])) == [
         *(("age band", band) for band in ("0–9", "10–19", "20–39", "40–59", "60 and over")),
-        *(("lesion size", band) for band in ("under 1 % of the film", "1 to 5 %", "over 5 %")),
+        *(("lesion size", band) for band in ("under 1 %", "1 to 5 %", "5 % and more")),
     ]
 
 

@@ -14,36 +14,9 @@ from btxrd.config import load_config
 from btxrd.training import devices, run
 from btxrd.training.loop import train_one_epoch
 from btxrd.training.replay import WARM_UP, Replay
+from recorder import Recorder
 
 CPU = torch.device("cpu")
-
-
-class Recorder:
-    """What a CUDA graph does, on the CPU: work recorded on fixed tensors is done again when asked, results in place.
-
-    Recording itself computes nothing that lasts; gradients are written where they were at the recording.
-    """
-
-    def __init__(self, model):
-        self.model, self.recordings, self.replays = model, 0, 0
-
-    def __call__(self, work):
-        self.recordings += 1
-        state, random = {k: v.clone() for k, v in self.model.state_dict().items()}, torch.get_rng_state()
-        results = work()
-        gradients = [parameter.grad for parameter in self.model.parameters()]
-        self.model.load_state_dict(state)
-        torch.set_rng_state(random)
-
-        def replay():
-            self.replays += 1
-            for old, new in zip(results, work(), strict=True):
-                old.copy_(new)
-            for gradient, parameter in zip(gradients, self.model.parameters(), strict=True):
-                gradient.copy_(parameter.grad)
-                parameter.grad = None  # whoever needs the gradients must take them from where they are written
-
-        return replay, results
 
 
 def small_model():

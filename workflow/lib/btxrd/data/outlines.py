@@ -7,8 +7,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from btxrd.data.cache import placement
+
+LESION_SIZES = {"under 1 %": 0.01, "1 to 5 %": 0.05, "5 % and more": 1.01}  # below this share of the film
 
 
 @dataclass(frozen=True)
@@ -90,3 +93,9 @@ def _coverage(outlines: Outlines, size: int, resize: str, fine: int = 4) -> np.n
     on_film = np.zeros_like(coverage)
     on_film[top : top + height, left : left + width] = 1
     return coverage * on_film
+
+
+def lesion_size(shares: pd.Series) -> pd.Series:
+    """The band of each lesion's share of its film; empty where there is no outline."""
+    bands = pd.cut(shares, [0, *LESION_SIZES.values()], right=False, labels=list(LESION_SIZES))
+    return bands.cat.add_categories("").fillna("")

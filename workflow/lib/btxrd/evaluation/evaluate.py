@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from btxrd import CLASSES
 from btxrd.data.cache import Cache, open_cache
-from btxrd.data.outlines import lesion_share, outlines_of
+from btxrd.data.outlines import lesion_share, lesion_size, outlines_of
 from btxrd.data.table import age_band, read_metadata
 from btxrd.evaluation import figures
 from btxrd.evaluation.bootstrap import RESAMPLES
@@ -20,7 +20,7 @@ from btxrd.evaluation.inference import Outputs, load_trained, run_on_partition
 from btxrd.evaluation.judgement import judge, proportion, shown
 from btxrd.evaluation.metrics import HEADLINE
 from btxrd.evaluation.outputs import CALIBRATION, CONFUSION, INFERENCE, METRICS, PRECISION_RECALL, PREDICTIONS, ROC
-from btxrd.evaluation.subgroups import judge_subgroups, lesion_size
+from btxrd.evaluation.subgroups import judge_subgroups
 from btxrd.evaluation.thresholds import choose_thresholds
 from btxrd.files import sha256_of_file, write_json, written_whole
 from btxrd.training.devices import working_device

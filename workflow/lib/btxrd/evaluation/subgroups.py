@@ -6,20 +6,14 @@ import numpy as np
 import pandas as pd
 
 from btxrd import CLASSES
+from btxrd.data.outlines import LESION_SIZES
 from btxrd.data.table import AGE_BANDS
 from btxrd.evaluation.bootstrap import interval, resample_weights
 from btxrd.evaluation.judgement import proportion
 from btxrd.evaluation.metrics import classification_metrics
 
 FEW_IMAGES, FEW_CASES = 20, 10  # below either, a group is marked: read nothing into it
-LESION_SIZES = {"under 1 % of the film": 0.01, "1 to 5 %": 0.05, "over 5 %": 1.01}  # below this share
 GROUPINGS = ("center", "hospital", "view", "region", "sex", "age band", "subtype", "lesion size")
-
-
-def lesion_size(shares: pd.Series) -> pd.Series:
-    """The band of each lesion's share of its film; empty where there is no outline."""
-    bands = pd.cut(shares, [0, *LESION_SIZES.values()], right=False, labels=list(LESION_SIZES))
-    return bands.cat.add_categories("").fillna("")
 
 
 def judge_subgroups(images: pd.DataFrame, probabilities: np.ndarray, seed: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 
 from btxrd import CLASSES
 from btxrd.data.cache import Cache, open_cache
-from btxrd.data.outlines import Outlines, lesion_mask, outlines_of
+from btxrd.data.outlines import LESION_SIZES, Outlines, lesion_mask, outlines_of
 from btxrd.evaluation.bootstrap import LEVEL, RESAMPLES
 from btxrd.evaluation.inference import Trained, load_trained, run_on_partition
 from btxrd.explain.chart import draw_chart
@@ -19,7 +19,7 @@ from btxrd.explain.gallery import Exhibits, choose_films, draw_gallery
 from btxrd.explain.heat import METHOD, MapLayer, find_map_layer, heat_of_films
 from btxrd.explain.measures import BLOB_SIGMA, TOLERANCE, maximum, measure
 from btxrd.explain.outputs import CHART, FACTS, TUMOURS, gallery
-from btxrd.explain.summary import FEW, MEASURES, SIZE_BANDS, summarise
+from btxrd.explain.summary import FEW, MEASURES, summarise
 from btxrd.files import sha256_of_file, write_json, written_whole
 from btxrd.training.devices import working_device
 from btxrd.training.environment import set_determinism
@@ -146,7 +146,7 @@ def facts_of_method(trained: Trained, layer: MapLayer, cache: Cache, seed: int) 
         "energy": "share of the map's sum inside the outline; the padding counts as outside",
         "chance": "the lesion's share of the film, without padding: a random pixel, a map that is even",
         "blob": f"a Gaussian on the film's middle, sigma {BLOB_SIGMA} of its height and width",
-        "size_bands": list(SIZE_BANDS),
+        "size_bands": list(LESION_SIZES),
         "interval": f"{LEVEL:.0%}, bootstrap over cases, {RESAMPLES} resamples, seed {seed}",
         "few": f"fewer than {FEW} images",
     }

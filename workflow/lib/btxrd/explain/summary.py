@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from btxrd import CLASSES
+from btxrd.data.outlines import LESION_SIZES, lesion_size
 from btxrd.evaluation.bootstrap import interval_of_mean
 
 FEW = 20  # images; below this a group is marked
@@ -17,7 +18,6 @@ GAINS = {  # what is said of one film, less what a baseline has on the same film
     "energy_above_chance": ("energy", "chance"),
     "energy_above_blob": ("energy", "blob_energy"),
 }
-SIZE_BANDS = {"under 1 %": (0, 0.01), "1 to 5 %": (0.01, 0.05), "5 % and more": (0.05, np.inf)}  # of the film's area
 
 
 def summarise(tumours: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
@@ -42,9 +42,9 @@ def _groups(tumours: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     yield "all", "all tumours", tumours
     for label in CLASSES[1:]:
         yield "class", label, tumours[tumours["label"] == label]
-    share = tumours["lesion_share"]
-    for name, (least, below) in SIZE_BANDS.items():
-        yield "lesion size", name, tumours[(share >= least) & (share < below)]
+    sizes = lesion_size(tumours["lesion_share"])
+    for name in LESION_SIZES:
+        yield "lesion size", name, tumours[sizes == name]
     right = tumours["label"] == tumours["predicted"]
     yield "prediction", "right", tumours[right]
     yield "prediction", "wrong", tumours[~right]

@@ -1,0 +1,174 @@
+"""Write what the benchmarks found into docs/benchmarks.md, between its markers. Nothing there is typed by hand."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from turns import RESULTS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/benchmarks.md"
+NAMES = {"lightning": "PyTorch Lightning", "replaced": "the recipe it replaces"}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def spread(found: dict[str, float], digits: int = 1) -> str:
+    """Median (lowest to highest)."""
+    return "{median:.{d}f} ({min:.{d}f}–{max:.{d}f})".format(**found, d=digits)
+
+
+def ratio(found: dict[str, Any]) -> str:
+    """Median of the ratios and its interval."""
+    return "**{ratio:.2f}** [{low:.2f}, {high:.2f}]".format(**found)
+
+
+def bar(found: dict[str, Any], sign: str = "≥") -> str:
+    """The bar, and whether it is met."""
+    return f"{sign} {found['bar']:g}: {'met' if found['met'] else 'not met'}" if "bar" in found else "–"
+
+
+def hardware(figures: dict[str, Any]) -> str:
+    """What was measured on, in a line."""
+    facts = figures["hardware"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return (
+        f"Measured {facts['date']} on {facts['processor']}, {facts['cores']} cores, {facts['memory_gb']} GB; "
+        f"Python {facts['python']}, {versions}."
+    )
+
+
+def limit(figures: dict[str, Any]) -> str:
+    """Our epoch against the model alone."""
+    rows = [
+        (f"{row['image_size']} px, batch {row['batch_size']}", spread(row["limit_images_per_second"]),
+         spread(row["our_images_per_second"]), ratio(row), row["pairs"], bar(row))
+        for row in figures["limit"]
+    ]  # fmt: skip
+    head = ("trained at", "model alone, images/s", "our training, images/s", "ours ÷ limit", "pairs", "bar")
+    return f"{hardware(figures)}\n\n{table(head, rows)}"
+
+
+def peers(figures: dict[str, Any]) -> str:
+    """Epochs of others, training and validation, against ours."""
+    rows = [
+        (f"{row['film']} px at {row['image_size']} px", f"{NAMES.get(row['peer'], row['peer'])}, {row['form']} form",
+         f"{row['train_images']} + {row['val_images']}, {row['batch_size']}", spread(row["peer_images_per_second"]),
+         spread(row["our_images_per_second"]), ratio(row), row["pairs"], bar(row))
+        for row in sorted(figures["peers"], key=order)
+    ]  # fmt: skip
+    head = ("films", "peer", "images, batch", "peer, images/s", "ours, images/s", "ours is faster", "pairs", "bar")
+    return table(head, rows)
+
+
+def order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Large films first, then the forms, then the fastest peer."""
+    return -int(row["film"].split()[0]), row["image_size"], row["form"], row["ratio"]
+
+
+def ingest(figures: dict[str, Any]) -> str:
+    """Building the cache."""
+    rows = [
+        (f"{row['film']} px to {row['image_size']} px", spread(row["films_per_second_a_core"]), ratio(row), bar(row),
+         f"{row['gray_levels']['mean']:.2f}, at most {row['gray_levels']['max']:.2f}", ratio(row["all_cores_over_one"]))
+        for row in figures["ingest"]
+    ]  # fmt: skip
+    head = ("films", "films/s a core", "faster than whole", "bar", "gray levels off", "all cores over one")
+    return table(head, rows)
+
+
+def overhead(figures: dict[str, Any]) -> str:
+    """What waits around a training."""
+    found = figures["overhead"]
+    rows = [
+        (name, spread(row["seconds"], 2), spread(row["empty_seconds"], 2), ratio(row), bar(row, "≤"))
+        for name, row in found["calls"].items()
+    ]
+    head = ("call of snakemake", "seconds", f"empty workflow of {found['rules']} rules", "ratio", "bar")
+    parts = [(name, spread(seconds, 2)) for name, seconds in found["first_step"].items()]
+    help_line = f"`btxrd --help` takes {spread(found['help_seconds'], 2)} s (bar {found['help_bar_seconds']} s)."
+    first = table(("from `snakemake` to the first step", "seconds"), parts)
+    return f"{table(head, rows)}\n\n{help_line}\n\n{first}"
+
+
+def exactness(figures: dict[str, Any]) -> str:
+    """What exact resume and reproducibility cost."""
+    text = (
+        "An epoch of BTXRD at {image_size} px, batch {batch_size}, takes {btxrd_epoch_seconds:.0f} s. Exactness makes "
+        "it {median:.4f} times as long ({min:.4f}–{max:.4f}, {pairs} pairs): keyed randomness "
+        "{keyed_randomness_seconds_an_epoch:.2f} s an epoch, the state {state_write_seconds_an_epoch:.2f} s an epoch, "
+        "the cache's hashes {cache_hash_seconds_a_run:.2f} s a run."
+    )
+    return f"{hardware(figures)}\n\n{text.format(**figures, **figures['ratio_exact_to_plain_epoch'])}"
+
+
+def growth(figures: dict[str, Any]) -> str:
+    """Seconds and memory at 1, 4 and 16 times the films."""
+    times = list(figures["films"])
+    rows = [
+        (name, *(spread(row[n], 2) for n in times), spread(figures["growth"][name], 2), f"≤ {figures['time_bar']}")
+        for name, row in figures["seconds"].items()
+    ]
+    memory = [spread(figures["memory_mb"][n], 0) for n in times]
+    grown = spread(figures["memory_growth"], 3), f"≤ {figures['memory_bar']}"
+    rows.append(("peak memory of training, MB", *memory, *grown))
+    head = ("seconds", *(f"{figures['films'][n]} films" for n in times), "growth (of time: an image)", "bar")
+    what = f"Films at {figures['image_size']} px, {figures['rounds']} rounds."
+    return f"{hardware(figures)} {what}\n\n{table(head, rows)}"
+
+
+def quality(figures: dict[str, Any]) -> str:
+    """Validation loss of both paths, seed by seed."""
+    columns = figures["seeds"], figures["val_loss"], figures["plain_val_loss"]
+    rows = [(seed, f"{ours:.4f}", f"{plain:.4f}") for seed, ours, plain in zip(*columns, strict=True)]
+    losses = table(("seed", "our val_loss", "plain val_loss"), rows)
+    difference = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**figures["difference"])
+    verdict = "not worse" if figures["met"] else "worse"
+    return f"{hardware(figures)}\n\n{losses}\n\nOurs − plain: {difference} (mean, 95 % interval), {verdict}."
+
+
+def gpu(figures: dict[str, Any]) -> str:
+    """Both strategies on a GPU."""
+    whole, found = figures["whole"], figures["limit"]
+    rows = [(kernel["kernel"], kernel["calls"], f"{kernel['share']:.1%}") for kernel in figures["kernels"]]
+    exact = "the same" if all(figures["exact"].values()) else "**not** the same"
+    whole_line = f"{whole['epochs']} epochs of both strategies: {whole['both']:.0f} s (aim {whole['bar']} s)."
+    speeds = (
+        f"Training {spread(found['our_images_per_second'], 0)} images/s, the recorded step alone "
+        f"{spread(found['limit_images_per_second'], 0)}, ours ÷ limit {ratio(found)}; "
+        f"the loader alone {spread(found['loader_images_per_second'], 0)}."
+    )
+    bits = f"Replayed and plain steps end {exact}, bit for bit."
+    kernels = table(("in an epoch", "calls", "share of its time"), rows)
+    return f"{hardware(figures)} {figures['gpu']}.\n\n{whole_line} {speeds} {bits}\n\n{kernels}"
+
+
+SECTIONS: dict[str, Sequence[Callable[[dict[str, Any]], str]]] = {
+    "bench": (limit, peers, ingest, overhead), "exactness": (exactness,), "growth": (growth,), "quality": (quality,),
+    "gpu": (gpu,),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Fill the markers of what there are results for."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, sections in SECTIONS.items():
+        file = RESULTS / f"{name}.json"
+        for section in sections if file.exists() else []:
+            marked = re.compile(rf"(<!-- {section.__name__} -->\n).*?(<!-- end -->)", re.DOTALL)
+            filled = section(json.loads(file.read_text(encoding="utf-8")))
+            text, number = marked.subn(lambda found, filled=filled: f"{found[1]}{filled}\n{found[2]}", text)
+            if number != 1:
+                sys.exit(f"{PAGE}: {number} places for {section.__name__}")
+    PAGE.write_text(text, encoding="utf-8")
+    print(f"written: {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
