@@ -20,34 +20,39 @@ from btxrd.progress import parallel_map
 
 PEERS = ("torchvision", "timm", "lightning", "replaced")
 SCREENINGS = 1  # rounds, after a warm one, that tell which peer is the fastest in its best form
-SHORT, LONG = "short", "long"  # sets of (training, validation) images for the usual and the best forms
+SHORT, LONG = "short", "long"  # sets for the usual and the best forms: images in training, in validation, in a batch
 LARGE, SMALL = (2500, 2000), (640, 512)  # films: height, width in px
 # Bars: how much faster than each usual form and than the fastest best one.
 CASES = (
-    {"film": LARGE, "size": 128, "batch": 32, SHORT: (32, 16), LONG: (128, 32), "usual": 3.0, "best": 2.3},
-    {"film": LARGE, "size": 224, "batch": 16, SHORT: (16, 8), LONG: (64, 16), "usual": 1.8, "best": 1.2},
-    {"film": SMALL, "size": 128, "batch": 32, SHORT: (64, 16), LONG: (128, 32), "usual": 1.6, "best": 1.2},
+    {"film": LARGE, "size": 128, SHORT: (16, 8, 16), LONG: (96, 32, 32), "usual": 3.0, "best": 2.3},
+    {"film": LARGE, "size": 224, SHORT: (16, 8, 16), LONG: (48, 16, 16), "usual": 1.8, "best": 1.2},
+    {"film": SMALL, "size": 128, SHORT: (32, 16, 16), LONG: (96, 32, 32), "usual": 1.6, "best": 1.2},
 )
-FILMS = 168  # a few more than any set has
+FILMS = 136  # a few more than any set has
 LIMIT_BAR, INGEST_BAR = 0.93, 2.0
-INGEST_REPEATS, CORE_PAIRS = 4, 4  # of all films, so that starting processes does not count
+INGEST_REPEATS, CORE_PAIRS = 4, 3  # of all films, so that starting processes does not count
 
 
 def settings(folder: Path, case: dict[str, Any], name: str) -> dict[str, Any]:
     """What an arm has to know to train on a set of a case."""
-    sets = {SHORT: case[SHORT], LONG: case[LONG]}
-    more = f"training.batch_size={case['batch']}", f"training.split_strategy={name}"
+    batch = case[name][2]
+    more = f"training.batch_size={batch}", f"training.split_strategy={name}"
     return {
         "folder": str(folder), "films": str(folder / name), "threads": CORES, "size": case["size"],
-        "batch": case["batch"], "overrides": overrides(FILMS, case["size"], sets, *more),
+        "batch": batch, "overrides": overrides(FILMS, case["size"], sets_of(case), *more),
     }  # fmt: skip
 
 
-def describe(case: dict[str, Any], images: tuple[int, int] | None = None) -> dict[str, Any]:
-    """The case, for the table."""
-    height, width = case["film"]
-    facts = {"film": f"{width} × {height}", "image_size": case["size"], "batch_size": case["batch"]}
-    return facts if images is None else facts | {"train_images": images[0], "val_images": images[1]}
+def sets_of(case: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Training and validation images of each set."""
+    return {name: case[name][:2] for name in (SHORT, LONG)}
+
+
+def describe(case: dict[str, Any], name: str) -> dict[str, Any]:
+    """The case and its set, for the table."""
+    (height, width), (train, val, batch) = case["film"], case[name]
+    facts = {"film": f"{width} × {height}", "image_size": case["size"], "batch_size": batch}
+    return facts | {"train_images": train, "val_images": val}
 
 
 def measure_limit(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +62,7 @@ def measure_limit(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         pairs = [(ours.seconds("limit"), ours.seconds("train")) for _ in range(PAIRS)]
     limit, train = zip(*pairs, strict=True)
     images = case[LONG][0]
-    return describe(case) | {
+    return describe(case, LONG) | {
         "limit_images_per_second": spread([images / seconds for seconds in limit]),
         "our_images_per_second": spread([images / seconds for seconds in train]),
         **ratio(limit, train, LIMIT_BAR),
@@ -79,11 +84,11 @@ def measure_peers(folder: Path, case: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def compared(
-    case: dict[str, Any], images: str, peer: str, form: str, seconds: dict[str, list[float]], bar: float | None = None
+    case: dict[str, Any], name: str, peer: str, form: str, seconds: dict[str, list[float]], bar: float | None = None
 ) -> dict[str, Any]:
     """One line of the comparison: epochs of a peer over ours."""
-    number = sum(case[images])
-    return describe(case, case[images]) | {
+    number = sum(case[name][:2])
+    return describe(case, name) | {
         "peer": peer,
         "form": form,
         "peer_images_per_second": spread([number / value for value in seconds[peer]]),
@@ -99,7 +104,7 @@ def decode_whole(film: Film, size: int) -> np.ndarray:
 
 
 def measure_ingest(size: int) -> dict[str, Any]:
-    """Decoding the films of the current folder to the cache: at a fraction against whole, on one core and on all."""
+    """Decoding the films of the current folder to the cache: at a fraction against whole, on all cores against one."""
     films = [Film(*row) for row in read_metadata("resources/metadata.csv")[list(Film._fields)].itertuples(index=False)]
     ours, whole = partial(decode_film, size=size, resize="pad"), partial(decode_whole, size=size)
 
@@ -130,9 +135,11 @@ def main() -> None:
             draw_films(folder, FILMS, film)
             for case in CASES:
                 if case["film"] == film:
-                    prepare_films(folder, FILMS, case["size"], {SHORT: case[SHORT], LONG: case[LONG]})
+                    prepare_films(folder, FILMS, case["size"], sets_of(case))
                     with chdir(folder):
-                        measured["ingest"].append(describe(case) | measure_ingest(case["size"]))
+                        measured["ingest"].append(
+                            {"film": describe(case, LONG)["film"], **measure_ingest(case["size"])}
+                        )
                     if film == LARGE:  # the network does not see how large the films were
                         measured["limit"].append(measure_limit(folder, case))
                     measured["peers"] += measure_peers(folder, case)

@@ -1,6 +1,7 @@
 """The films that a benchmark works on: phantoms of one size, through the workflow's own stages."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -56,11 +57,11 @@ def prepare_films(folder: Path, films: int, size: int, sets: Mapping[str, tuple[
 
 
 def _link(rows: pd.DataFrame, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier case linked
     for row in rows.itertuples():
         link = folder / row.partition / row.label / Path(row.file).name
         link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(os.path.relpath(row.file, link.parent))
+        link.symlink_to(os.path.relpath(row.file, link.parent))
 
 
 def check(status: int) -> None:

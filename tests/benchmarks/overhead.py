@@ -12,7 +12,7 @@ import yaml
 from turns import CORES, PAIRS, ratio, spread, timed
 
 ROOT = Path(__file__).resolve().parents[2]
-CALL_BAR, HELP_SECONDS, STARTS = 1.3, 0.3, 5
+CALL_BAR, HELP_SECONDS, STARTS = 1.3, 0.3, 3
 TINY = {
     "data": {"source": "phantom", "image_size": 64, "phantom": {"images": 80, "long_side": 160}},
     "model": {"pretrained": False},

@@ -56,14 +56,19 @@ def limit(figures: dict[str, Any]) -> str:
 
 
 def peers(figures: dict[str, Any]) -> str:
-    """Epochs of others, training and validation, against ours."""
+    """Epochs of others, training and validation, against ours; and how much faster the limit would be."""
+    share = {row["image_size"]: row["ratio"] for row in figures["limit"]}
     rows = [
         (f"{row['film']} px at {row['image_size']} px", f"{NAMES.get(row['peer'], row['peer'])}, {row['form']} form",
          f"{row['train_images']} + {row['val_images']}, {row['batch_size']}", spread(row["peer_images_per_second"]),
-         spread(row["our_images_per_second"]), ratio(row), row["pairs"], bar(row))
+         spread(row["our_images_per_second"]), ratio(row), row["pairs"], bar(row),
+         f"{row['ratio'] / share[row['image_size']]:.2f}")
         for row in sorted(figures["peers"], key=order)
     ]  # fmt: skip
-    head = ("films", "peer", "images, batch", "peer, images/s", "ours, images/s", "ours is faster", "pairs", "bar")
+    head = (
+        "films", "peer", "images, batch", "peer, images/s", "ours, images/s", "ours is faster", "pairs", "bar",
+        "the limit would be",
+    )  # fmt: skip
     return table(head, rows)
 
 
