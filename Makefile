@@ -52,7 +52,7 @@ faults: $(READY) ## kill and harm trainings in every way, and a table of what ca
 	@touch $@
 
 bench: .venv/bench ## speed against the limit and what people use today: about 20 minutes on 2 cores, to docs/benchmarks.md
-	$(BENCH)/bench.py && $(BENCH)/table.py
+	$(BENCH)/bench.py && $(BENCH)/overhead.py && $(BENCH)/table.py
 
 bench-growth: $(READY) ## 1, 4 and 16 times the films: about 8 minutes on 2 cores
 	$(BENCH)/growth.py && $(BENCH)/table.py

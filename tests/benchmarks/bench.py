@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 from material import draw_films, overrides, prepare_films
-from overhead import measure_overhead
 from turns import CORES, PAIRS, arms, in_turns, ratio, spread, timed, write_results
 
 from btxrd.data.cache import Film, decode_film, fit
@@ -129,7 +128,6 @@ def main() -> None:
     """Measure in temporary folders; write and print results/benchmarks/bench.json."""
     measured: dict[str, Any] = {"limit": [], "peers": [], "ingest": []}
     with tempfile.TemporaryDirectory() as scratch:
-        measured["overhead"] = measure_overhead(Path(scratch) / "overhead")
         for film in dict.fromkeys(case["film"] for case in CASES):
             folder = Path(scratch) / str(film[0])
             draw_films(folder, FILMS, film)
@@ -143,7 +141,7 @@ def main() -> None:
                     if film == LARGE:  # the network does not see how large the films were
                         measured["limit"].append(measure_limit(folder, case))
                     measured["peers"] += measure_peers(folder, case)
-                    print(json.dumps({name: found[-1:] for name, found in measured.items() if name != "overhead"}))
+                    print(json.dumps({name: found[-1:] for name, found in measured.items()}))
     write_results("bench", measured)
 
 

@@ -1,7 +1,8 @@
-"""What waits around a training: Snakemake's call, the help, and all that comes before the first step."""
+"""Part of `make bench`: what waits around a training: Snakemake's call, the help, the start of the first step."""
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import chdir
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from turns import CORES, PAIRS, ratio, spread, timed
+from turns import CORES, PAIRS, ratio, spread, timed, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
 CALL_BAR, HELP_SECONDS, STARTS = 1.3, 0.3, 3
@@ -22,15 +23,21 @@ TINY = {
 STRETCHES = (("Python and its libraries", "working on "), ("data and model", " training and "), ("first epoch", "*"))
 
 
-def measure_overhead(folder: Path) -> dict[str, Any]:
-    """Everything, in two folders: one with the workflow on tiny phantoms, one with an empty workflow."""
-    ours, empty = folder / "ours", folder / "empty"
+def measure(folder: Path) -> dict[str, Any]:
+    """Everything, in folders: one with the workflow on tiny phantoms, and two with empty workflows.
+
+    Snakemake imports pandas for any rule that has a parameter, which is most of what our calls cost more: the second
+    empty workflow's rules have one.
+    """
+    ours, empty, with_parameters = folder / "ours", folder / "empty", folder / "parameters"
     write_ours(ours)
     write_empty(empty, number_of_rules())
+    write_empty(with_parameters, number_of_rules(), "    params:\n        1,\n")
     calls = {"dry run of all": compare_calls(ours, empty, "-n")}
-    for place in (ours, empty):
+    for place in (ours, empty, with_parameters):
         snakemake(place)
     calls["call with nothing to do"] = compare_calls(ours, empty)
+    calls["the same, over empty rules that have a parameter"] = compare_calls(ours, with_parameters)
     return {
         "rules": number_of_rules(),
         "calls": calls,
@@ -83,15 +90,14 @@ def write_ours(folder: Path) -> None:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
 
 
-def write_empty(folder: Path, rules: int) -> None:
+def write_empty(folder: Path, rules: int, more: str = "") -> None:
     """A workflow of so many rules that do nothing, each after the one before."""
     folder.mkdir(parents=True)
     texts = [f'rule all:\n    input:\n        "{rules - 2}.txt",\n']
     for number in range(rules - 1):
         before = f'    input:\n        "{number - 1}.txt",\n' if number else ""
-        texts.append(
-            f'rule r{number}:\n{before}    output:\n        "{number}.txt",\n    shell:\n        "touch {{output}}"\n'
-        )
+        output = f'    output:\n        "{number}.txt",\n'
+        texts.append(f'rule r{number}:\n{before}{output}{more}    shell:\n        "touch {{output}}"\n')
     (folder / "Snakefile").write_text("\n\n".join(texts))
 
 
@@ -127,3 +133,14 @@ def wait_for(there: Callable[[], bool], call: subprocess.Popen) -> None:
         if call.poll() is not None and not there():
             raise RuntimeError("the training ended too soon")
         time.sleep(0.005)
+
+
+def main() -> None:
+    """Measure in a temporary folder; write and print results/benchmarks/overhead.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder))
+    write_results("overhead", figures)
+
+
+if __name__ == "__main__":
+    main()
