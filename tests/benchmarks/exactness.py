@@ -22,6 +22,7 @@ from btxrd.cli import main as btxrd
 from btxrd.config import load_config
 from btxrd.data.cache import open_cache
 from btxrd.data.dataset import BTXRDDataset
+from btxrd.training.devices import keep_freed_memory
 from btxrd.training.environment import step_seed
 from btxrd.training.interruption import Interruption
 from btxrd.training.loop import train_one_epoch
@@ -65,6 +66,7 @@ def measure() -> dict[str, Any]:
         check(btxrd([stage, "--override", *OVERRIDES]))
     config = load_config([], OVERRIDES)
     torch.set_num_threads(CORES)
+    keep_freed_memory()
     run = prepare(config, torch.device("cpu"), CORES, Interruption())
     table, cache = paths.split_tables(config, "stratified")["train"], open_cache(paths.cache_index(config))
     plain_set = PlainDataset(table, cache, run.train_loader.dataset._transforms)

@@ -33,11 +33,11 @@ def measure(folder: Path) -> dict[str, Any]:
     write_ours(ours)
     write_empty(empty, number_of_rules())
     write_empty(with_parameters, number_of_rules(), "    params:\n        1,\n")
-    calls = {"dry run of all": compare_calls(ours, empty, "-n")}
+    calls = [compare_calls("dry run of all", ours, empty, "-n")]
     for place in (ours, empty, with_parameters):
         snakemake(place)
-    calls["call with nothing to do"] = compare_calls(ours, empty)
-    calls["the same, over empty rules that have a parameter"] = compare_calls(ours, with_parameters)
+    calls.append(compare_calls("call with nothing to do", ours, empty))
+    calls.append(compare_calls("the same, over empty rules that have a parameter", ours, with_parameters))
     return {
         "rules": number_of_rules(),
         "calls": calls,
@@ -66,14 +66,14 @@ def call_of(folder: Path, *arguments: str) -> list[str | Path]:
     return [*command, "--cores", str(CORES), *arguments, *options]
 
 
-def compare_calls(ours: Path, empty: Path, *arguments: str) -> dict[str, Any]:
+def compare_calls(name: str, ours: Path, empty: Path, *arguments: str) -> dict[str, Any]:
     """Our call against the empty workflow's, in turns."""
     pairs = [
         (timed(lambda: snakemake(ours, *arguments)), timed(lambda: snakemake(empty, *arguments))) for _ in range(PAIRS)
     ]
     own, others = zip(*pairs, strict=True)
     found = ratio(own, others)  # here less is better
-    return {"seconds": spread(own), "empty_seconds": spread(others), **found, "bar": CALL_BAR,
+    return {"call": name, "seconds": spread(own), "empty_seconds": spread(others), **found, "bar": CALL_BAR,
             "met": found["low"] <= CALL_BAR}  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def write_empty(folder: Path, rules: int, more: str = "") -> None:
     (folder / "Snakefile").write_text("\n\n".join(texts))
 
 
-def first_step(folder: Path) -> dict[str, Any]:
+def first_step(folder: Path) -> list[dict[str, Any]]:
     """Seconds from the call of Snakemake to the end of a first epoch of one step, stretch by stretch."""
     stretches: dict[str, list[float]] = {}
     with chdir(folder):
@@ -119,7 +119,7 @@ def first_step(folder: Path) -> dict[str, Any]:
                 stretches.setdefault(name, []).append(now - started)
                 started = now
             call.wait()
-    return {name: spread(seconds) for name, seconds in stretches.items()}
+    return [{"stretch": name, **spread(seconds)} for name, seconds in stretches.items()]
 
 
 def says(log: Path, word: str) -> Callable[[], bool]:

@@ -92,11 +92,11 @@ def ingest(figures: dict[str, Any]) -> str:
 def overhead(figures: dict[str, Any]) -> str:
     """What waits around a training."""
     rows = [
-        (name, spread(row["seconds"], 2), spread(row["empty_seconds"], 2), ratio(row), bar(row, "≤"))
-        for name, row in figures["calls"].items()
+        (row["call"], spread(row["seconds"], 2), spread(row["empty_seconds"], 2), ratio(row), bar(row, "≤"))
+        for row in figures["calls"]
     ]
     head = ("call of snakemake", "seconds", f"empty workflow of {figures['rules']} rules", "ratio", "bar")
-    parts = [(name, spread(seconds, 2)) for name, seconds in figures["first_step"].items()]
+    parts = [(row["stretch"], spread(row, 2)) for row in figures["first_step"]]
     help_line = f"`btxrd --help` takes {spread(figures['help_seconds'], 2)} s (bar {figures['help_bar_seconds']} s)."
     first = table(("from `snakemake` to the first step", "seconds"), parts)
     return f"{hardware(figures)}\n\n{table(head, rows)}\n\n{help_line}\n\n{first}"
