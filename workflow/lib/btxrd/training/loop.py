@@ -138,6 +138,7 @@ def train_one_epoch(
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda")
 
     def work(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Forward and backward: loss and logits, the gradients in the parameters."""
         optimizer.zero_grad(set_to_none=True)
         with autocast():
             logits = model(images)
