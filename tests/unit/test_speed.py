@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from btxrd.cli import main
 from btxrd.config import load_config
 from btxrd.training import devices, run
 from btxrd.training.loop import train_one_epoch
@@ -193,4 +192,3 @@ def test_loading_takes_processes_beside_a_gpu_alone(monkeypatch):
     assert run._number_of_workers("auto", CPU) == 0
     assert run._number_of_workers("auto", torch.device("cuda")) == 4
     assert run._number_of_workers(3, CPU) == 3
-    assert main(["phantom", "--override", "data.num_workers=many"]) == 1

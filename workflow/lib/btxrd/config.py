@@ -172,7 +172,7 @@ def _sentences(error: ValidationError) -> Iterator[str]:
             name = f"{where}.{key}" if where else key
             yield f"{name} is unknown; {_nearest(key, known)}"
     elif error.validator == "anyOf":
-        yield f"{where}: {error.instance!r} is neither a file nor an address with its sha256."
+        yield f"{where} is {error.instance!r}; it must be {error.schema['title']}."
     elif error.validator == "enum":
         allowed = ", ".join(str(value) for value in error.validator_value if value is not None)
         yield f"{where} is {error.instance!r}; it must be one of {allowed}."
