@@ -39,7 +39,7 @@ class PlainDataset(BTXRDDataset):
     """The same films and transforms, with randomness from wherever the process stands."""
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image = self._transforms(image=self._cache.images[self._rows[index]])["image"]
+        image = self._transforms(image=self._cache._records["film"][self.rows[index]])["image"]
         return torch.from_numpy(np.array(image)).unsqueeze(0), self.labels[index]
 
 
@@ -82,7 +82,7 @@ def measure() -> dict[str, Any]:
     epoch = statistics.median(timed(network) for _ in range(3)) / images * BTXRD_TRAINING_IMAGES
     saving = statistics.median(timed(lambda: _save_state(run)) for _ in range(5))
     fresh = open_cache(paths.cache_index(config))
-    hashing = timed(lambda: [fresh.film(row) for row in range(len(fresh.images))]) / len(fresh.images) * BTXRD_IMAGES
+    hashing = timed(lambda: [fresh.film(row) for row in range(len(fresh))]) / len(fresh) * BTXRD_IMAGES
     ratios = [1 + (seconds + saving + hashing) / (epoch - seconds) for seconds in extra]
     return {
         "image_size": config["data"]["image_size"],

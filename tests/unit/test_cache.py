@@ -1,5 +1,4 @@
 import io
-import json
 import pickle
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def build(**options):
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_films_are_upright_and_gray(orientation, mode):
     write_films({"a.jpeg": film(orientation, mode)})
-    cached = build().images[0]
+    cached = build().film(0)
     assert difference(cached, fit(upright("a.jpeg"), 64, "pad")) < 1
 
 
@@ -120,11 +119,12 @@ def test_small_films_grow():
 def test_index_names_what_went_in():
     write_films({"b.jpeg": film(), "a.jpeg": film(3)})
     cache = build()
-    assert cache.rows == {"b": 0, "a": 1}
+    assert list(cache.rows(["b", "a", "b"])) == [1, 0, 1]
+    assert cache.image_ids(np.array([1, 0])) == ["b", "a"]
     before = dict(cache.index)
     write_films({"b.jpeg": film(), "a.jpeg": film(6)})
     after = build().index
-    for name in ("films_sha256", "array_sha256", "block_sha256"):
+    for name in ("films_sha256", "array_sha256"):
         assert after[name] != before[name]
 
 
@@ -161,9 +161,8 @@ def test_missing_and_damaged_caches_are_refused():
     Path("c.npy").write_bytes(Path("c.npy").read_bytes()[:-5])
     with pytest.raises(UserError, match="damaged"):
         open_cache(Path("c.json"))
-    index = json.loads(Path("c.json").read_text()) | {"image_ids": ["a", "b"]}
-    build()
-    Path("c.json").write_text(json.dumps(index))
+    build(size=32, array=Path("d.npy"), index=Path("d.json"))
+    Path("c.npy").write_bytes(Path("d.npy").read_bytes())
     with pytest.raises(UserError, match="does not fit its index"):
         open_cache(Path("c.json"))
 
@@ -172,8 +171,8 @@ def test_a_worker_maps_the_file_instead_of_copying_it():
     write_films({f"{number}.jpeg": film() for number in range(9)})
     cache = build()
     content = pickle.dumps(cache)
-    assert len(content) < cache.images.nbytes / 10
-    assert np.array_equal(pickle.loads(content).images, cache.images)
+    assert len(content) < 64 * 64
+    assert np.array_equal(pickle.loads(content).film(8), cache.film(8))
 
 
 def test_one_thread_a_process():
@@ -182,19 +181,32 @@ def test_one_thread_a_process():
     assert cv2.getNumThreads() == 1
 
 
-def test_one_wrong_byte_is_noticed_when_its_block_is_read(monkeypatch):
-    monkeypatch.setattr("btxrd.data.cache.BLOCK_BYTES", 2 * 64 * 64)
+def test_one_wrong_byte_is_noticed_when_its_film_is_read():
     write_films({f"{number}.jpeg": film() for number in range(5)})
     build()
     content = bytearray(Path("c.npy").read_bytes())
-    content[-64 * 64 - 7] ^= 1  # in film 3, so in block 1 of 3
+    content[-64 * 64 - 32 - 50] ^= 1  # in the last film but one, before the hash behind it
     Path("c.npy").write_bytes(content)
     cache = open_cache(Path("c.json"))
-    cache.film(1)
-    cache.film(4)
-    for row in (2, 3):
-        with pytest.raises(UserError, match=r"c\.npy: block 1 is damaged; run `snakemake -R cache`"):
-            cache.film(row)
+    for row in (0, 1, 2, 4):
+        cache.film(row)
+    with pytest.raises(UserError, match=r"c\.npy: film 3 is damaged; run `snakemake -R cache`"):
+        cache.film(3)
+
+
+def test_films_lie_in_the_order_of_their_names_and_any_name_is_found():
+    names = ["ä", "b2", "b10", "a", "Ω film"]
+    write_films({f"{name}.jpeg": film(size=(50 + number, 60)) for number, name in enumerate(names)})
+    cache = build()
+    assert cache.image_ids(np.arange(5)) == sorted(names)
+    for name in names:
+        assert np.array_equal(cache.film_of(name), decode_film(examined(f"{name}.jpeg"), 64, "pad"))
+
+
+def test_names_that_are_not_there_are_counted():
+    write_films({"b.jpeg": film(), "d.jpeg": film()})
+    with pytest.raises(UserError, match=r"c\.npy: 3 images are not in the cache, e\.g\. a\."):
+        build().rows(["a", "b", "c", "d", "e longer than all"])
 
 
 def test_film_of_one_gray_value_is_blank_whatever_its_padding():

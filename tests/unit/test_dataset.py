@@ -85,7 +85,7 @@ def test_augmentation_never_turns_a_film_upside_down():
 def test_image_that_is_not_cached_is_named(train_set, tmp_path):
     table = tmp_path / "table.csv"
     pd.DataFrame({"image_id": ["IMG999999"], "label": ["Normal"]}).to_csv(table, index=False)
-    with pytest.raises(UserError, match=r"table.csv: 1 images are not in the cache, e.g. IMG999999"):
+    with pytest.raises(UserError, match=r"npy: 1 images are not in the cache, e.g. IMG999999"):
         BTXRDDataset(table, train_set._cache, get_val_transforms())
 
 

@@ -48,7 +48,8 @@ def checkpoint(phantoms, tmp_path_factory):
     """A network that no training has seen, solved to be somewhat right: its logits lean to the label, with noise."""
     torch.manual_seed(0)
     model = create_model("efficientnet_b0")
-    films = torch.from_numpy(np.array(open_cache(cache_index(phantoms)).images)).unsqueeze(1)
+    cache = open_cache(cache_index(phantoms))
+    films = torch.from_numpy(np.stack([cache.film(row) for row in range(len(cache))])).unsqueeze(1)
     update_bn([films], model)
     labels = class_numbers(pd.read_csv(phantoms / "resources/metadata.csv")["label"])  # in the order of the cache
     wanted = 1.5 * torch.eye(3)[torch.tensor(labels)] + 1.5 * torch.randn(len(films), 3)
@@ -133,7 +134,7 @@ def test_probabilities_are_the_softmax_of_the_logits(evaluated):
 
 def test_logits_are_those_of_the_network(phantoms, checkpoint, evaluated):
     cache, rows = open_cache(cache_index(phantoms)), read_predictions(evaluated)
-    films = np.stack([cache.film(cache.rows[image_id]) for image_id in rows["image_id"]])
+    films = np.stack([cache.film_of(image_id) for image_id in rows["image_id"]])
     with torch.inference_mode():
         logits = load_trained(checkpoint, CPU).model(torch.from_numpy(films).unsqueeze(1))
     assert rows[LOGITS].to_numpy() == pytest.approx(logits.numpy(), abs=1e-3)

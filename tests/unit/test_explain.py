@@ -129,7 +129,7 @@ def test_heat_does_not_depend_on_the_other_films_of_a_batch():
     model = GrayClassifier(LooksAtBrightness()).eval()
     films = np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE), dtype=np.uint8)
     films[7] = 0
-    cache = SimpleNamespace(film=lambda row: films[row], rows={str(row): row for row in range(40)})
+    cache = SimpleNamespace(film_of=lambda image_id: films[int(image_id)])
     layer, ids = find_map_layer(model, films[0]), [str(row) for row in range(39, -1, -1)]
     heat = list(heat_of_films(SimpleNamespace(model=model), layer, cache, ids, [row % 3 for row in range(40)]))
     assert len(heat) == 40

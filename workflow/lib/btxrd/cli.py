@@ -5,12 +5,14 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import chdir
 from pathlib import Path
 
 from btxrd import __version__, paths
 from btxrd.config import Config, config_of_split, load_config, main_seed, merged
 from btxrd.errors import Interrupted, UserError
 from btxrd.plans import split_plans
+from btxrd.training.launcher import launch, own_place
 
 log = logging.getLogger("btxrd")
 Options = argparse.Namespace
@@ -90,12 +92,17 @@ def weights(config: Config, options: Options) -> None:
 
 def train(config: Config, options: Options) -> None:
     """train on one split; best and final checkpoint, log and curves"""
+    config = config_of_split(config, config["training"]["split_strategy"])
+    devices = config["training"]["devices"]
+    if devices > 1 and own_place() == (0, 1):
+        launch(config, max(1, options.threads // devices), options.log)
+        return
     # Before torch is imported: its thread pools read these once.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
     from btxrd.training.run import run_training
 
-    run_training(config_of_split(config, config["training"]["split_strategy"]), options.threads)
+    run_training(config, options.threads)
 
 
 def plot(config: Config, options: Options) -> None:
@@ -232,12 +239,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from btxrd.progress import log_to_file_only, set_up_logging
 
-    set_up_logging(options.log)
+    set_up_logging(options.log, leads=own_place()[0] == 0)
     try:
         config = load_config(options.config, options.override)
         if "gpus" in options and options.gpus == 0:
             config = merged(config, {"device": "cpu"})
-        options.run(config, options)
+        with chdir(options.directory):
+            options.run(config, options)
     except UserError as error:
         log.error("btxrd %s: %s", options.command, error)
         return 1
@@ -248,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("btxrd %s: stopped from the keyboard", options.command)
         return 130
     except Interrupted as interrupted:
-        log.error("btxrd %s: stopped by %s; the same command goes on from the state", options.command, interrupted)
+        log.info("btxrd %s: stopped by %s; the same command goes on from the state", options.command, interrupted)
         return 128 + interrupted.signum
     except Exception as error:  # a mistake of ours: a sentence for the terminal, the traceback for the log
         log.error("btxrd %s: internal error: %s: %s", options.command, type(error).__name__, error)
@@ -273,8 +281,14 @@ def _parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         sub.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10")
         sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
-        sub.add_argument("--log", type=Path, help="write the log lines to this file, too")
+        sub.add_argument("--log", type=_absolute, metavar="FILE", help="write the log lines to this file, too")
+        sub.add_argument("--directory", type=Path, default=".", metavar="DIR", help="where all other files lie")
         sub.set_defaults(run=command)
     for name in ("train", "evaluate", "explain"):
         commands.choices[name].add_argument("--gpus", type=int, default=1, help="0 keeps to the CPU")
     return parser
+
+
+def _absolute(path: str) -> Path:
+    """The file as it is meant now, wherever the command then works."""
+    return Path(path).absolute()

@@ -46,8 +46,9 @@ def complete(given: Mapping[str, Any]) -> Config:
 
 
 def config_of_split(config: Config, name: str) -> Config:
-    """The configuration that a split is trained with: its own training keys over the common ones."""
-    return merged(config, {"training": {**split_plans(config)[name].training, "split_strategy": name}})
+    """The configuration that a split is trained with: its own training and model keys over the common ones."""
+    plan = split_plans(config)[name]
+    return merged(config, {"training": {**plan.training, "split_strategy": name}, "model": plan.model})
 
 
 def main_seed(config: Config) -> int:
@@ -62,6 +63,8 @@ def _problems_of_runs(config: Config) -> Iterator[str]:
         training = config["training"] | plan.training
         if training["warmup_epochs"] >= training["epochs"]:
             yield f"training.warmup_epochs must be less than training.epochs (split {name})."
+        if training["batch_size"] % training["devices"]:
+            yield f"training.batch_size must be a multiple of training.devices (split {name})."
 
 
 def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Config:

@@ -16,7 +16,9 @@ TRAINING_CODE = (
     "training/devices.py",
     "training/environment.py",
     "training/history.py",
+    "training/launcher.py",
     "training/loop.py",
+    "training/ranks.py",
     "training/replay.py",
     "training/run.py",
     "training/schedule.py",
@@ -50,14 +52,19 @@ def archive_record(config: Mapping[str, Any]) -> Path:
 
 
 def cache_index(config: Mapping[str, Any]) -> Path:
-    """The index of the decoded images; the images lie beside it, as `.npy`."""
+    """The index of the decoded images; images and names lie beside it, as `.npy`."""
     data = config["data"]
     return Path(f"resources/cache/gray_{data['image_size']}_{data['resize']}.json")
 
 
 def cache_array(config: Mapping[str, Any]) -> Path:
-    """The decoded images: uint8, shape (images, size, size), memory-mapped."""
+    """The decoded images, each with its hash, memory-mapped."""
     return cache_index(config).with_suffix(".npy")
+
+
+def cache_ids(config: Mapping[str, Any]) -> Path:
+    """The names of the decoded images, sorted, memory-mapped."""
+    return cache_index(config).with_suffix(".ids.npy")
 
 
 def split_tables(config: Mapping[str, Any], split: str) -> dict[str, Path]:
@@ -98,7 +105,9 @@ def checkpoint(config: Mapping[str, Any], split: str, which: str, run: str | Non
 
 def state_folder(config: Mapping[str, Any], split: str) -> Path:
     """What a running training goes on from: state file, rows, best weights, live curves; gone after success."""
-    return Path(f"{config['paths']['checkpoints_dir']}/{run_prefix(config)}.state/{split}")
+    checkpoints, states = config["paths"]["checkpoints_dir"], config["paths"]["state_dir"]
+    prefix = run_prefix(config)
+    return Path(f"{states}/{prefix}{split}" if states else f"{checkpoints}/{prefix}.state/{split}")
 
 
 def annotations(config: Mapping[str, Any]) -> Path:

@@ -35,10 +35,12 @@ class SplitPlan:
     file: str | None
     promises_no_leak: bool
     training: Mapping[str, Any]  # the training keys that this split has of its own
+    model: Mapping[str, Any]  # the model keys, likewise
 
     def settings(self) -> str:
         """What shapes the tables of the split, as one canonical text."""
-        return json.dumps({key: value for key, value in asdict(self).items() if key != "training"}, sort_keys=True)
+        tables = {key: value for key, value in asdict(self).items() if key not in ("training", "model")}
+        return json.dumps(tables, sort_keys=True)
 
 
 def split_plans(config: Mapping[str, Any]) -> dict[str, SplitPlan]:
@@ -75,7 +77,8 @@ def _plans(name: str, entry: Mapping[str, Any], seed: int) -> Iterator[SplitPlan
     strategy = entry["strategy"] or name
     usual_leakage = "report" if strategy in REPORTS_ITS_LEAK else "refuse"
     common = {
-        **{key: entry[key] for key in ("val_fraction", "test_fraction", "train", "val", "test", "folds", "training")},
+        **{key: entry[key] for key in ("val_fraction", "test_fraction", "train", "val", "test", "folds")},
+        **{key: entry[key] for key in ("training", "model")},
         "strategy": strategy,
         "seed": seed if entry["seed"] is None else entry["seed"],
         "fold": None,

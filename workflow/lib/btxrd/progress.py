@@ -15,16 +15,21 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 log = logging.getLogger("btxrd")
 
 
-def set_up_logging(log_file: str | Path | None) -> None:
-    """Send log lines to stderr and, if named, to `log_file`, written anew."""
-    log.setLevel(logging.INFO)
+def set_up_logging(log_file: str | Path | None, leads: bool = True) -> None:
+    """Send log lines to stderr and, if named, to `log_file`, written anew.
+
+    A process that others started to help it adds to that file, and only what is out of the ordinary.
+    """
+    log.setLevel(logging.INFO if leads else logging.WARNING)
     terminal = logging.StreamHandler(sys.stderr)
     if sys.stderr.isatty():  # a second training may have drawn its bar on this line: clear it
         terminal.setFormatter(logging.Formatter("\r\x1b[K%(message)s"))
     log.handlers = [terminal]
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        log.addHandler(logging.FileHandler(log_file, mode="w", encoding="utf-8"))
+        if leads:
+            Path(log_file).write_bytes(b"")
+        log.addHandler(logging.FileHandler(log_file, mode="a", encoding="utf-8"))
 
 
 def log_to_file_only(message: str) -> None:
@@ -41,8 +46,9 @@ def lines_above_bars() -> AbstractContextManager[None]:
 
 
 def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
-    """A progress bar on stderr, silent where stderr is no terminal, gone when it is done."""
-    return tqdm(items, disable=None, leave=False, dynamic_ncols=True, mininterval=0.5, **options)
+    """A progress bar on stderr, gone when it is done; silent in a helper and where stderr is no terminal."""
+    silent = None if log.isEnabledFor(logging.INFO) else True
+    return tqdm(items, disable=silent, leave=False, dynamic_ncols=True, mininterval=0.5, **options)
 
 
 def parallel_map(

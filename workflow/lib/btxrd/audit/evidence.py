@@ -45,7 +45,7 @@ def read_evidence(
         pd.read_csv(duplicates_file, keep_default_na=False),
         judge_annotations(read_annotations(Path(annotations_folder)), images),
         cache,
-        [image_id for image_id in images["image_id"] if is_blank(cache.film(cache.rows[image_id]))],
+        [image_id for image_id in images["image_id"] if is_blank(cache.film_of(image_id))],
         [read_split(name, images, tables[name], summary) for name, summary in summaries.items()],
         conflicting_labels,
     )

@@ -22,7 +22,7 @@ SHEET_WIDTH = 2 * MARGIN + COLUMNS * FILM + (COLUMNS - 1) * GAP
 
 def _put_film(sheet: Sheet, cache: Cache, image_id: str, left: int, top: int) -> None:
     """Put a film there, as the cache holds it."""
-    film = cache.film(cache.rows[image_id])
+    film = cache.film_of(image_id)
     method = cv2.INTER_AREA if len(film) > FILM else cv2.INTER_CUBIC
     sheet.picture(cv2.resize(film, (FILM, FILM), interpolation=method), left, top)
 

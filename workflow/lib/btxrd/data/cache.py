@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-import math
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ from btxrd.progress import parallel_map
 
 log = logging.getLogger("btxrd")
 
-BLOCK_BYTES = 2**20  # small enough to check as it is read, large enough to hash fast
 # A JPEG can be decoded at a fraction of its size, which skips most of the work. What comes out must still be so many
 # times the wanted size, so that the averaging that follows decides the pixels: a film is 0.1 to 0.4 gray levels off.
 LEAST_REDUCED = 2.5
@@ -27,73 +26,108 @@ REDUCED = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
 
 
 class Cache:
-    """Decoded films: `film(image_id)` is uint8 (size, size), read from a memory-mapped file.
+    """Decoded films, uint8 (size, size), each read from a memory-mapped file when it is asked for.
 
-    Each block of films is checked against its hash when its first film is read. A loader worker that gets a copy
-    maps the file itself, in place of receiving its content.
+    Behind each film stands its SHA-256, checked when it is first read. Neither the films nor their names are held in
+    memory, so a million of them need no more of it than a thousand; a loader worker that gets a copy maps the files
+    itself.
     """
 
     def __init__(self, array: Path, index: dict[str, Any]):
         self.array, self.index = array, index
-        self.rows = {image_id: row for row, image_id in enumerate(index["image_ids"])}
-        self.images = np.load(array, mmap_mode="r")
-        self._checked: set[int] = set()
+        self._records = np.load(array, mmap_mode="r")
+        self._ids = np.load(_ids_file(array), mmap_mode="r")  # sorted, one for each film
+        self._checked = np.zeros(len(self._records), bool)
 
     def __reduce__(self) -> tuple[type, tuple[Path, dict[str, Any]]]:
         return Cache, (self.array, self.index)
 
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the files belong to each other and to the index."""
+        return self._records.dtype == _record(self.index["size"]) and len(self._records) == len(self._ids)
+
+    def rows(self, image_ids: Iterable[str]) -> np.ndarray:
+        """The rows of films by name, int64 (names,); raises UserError if one is not there."""
+        wanted = _encoded(image_ids)
+        rows = np.minimum(np.searchsorted(self._ids, wanted), len(self) - 1)
+        missing = wanted[self._ids[rows] != wanted]
+        if len(missing):
+            raise UserError(f"{self.array}: {len(missing)} images are not in the cache, e.g. {missing[0].decode()}.")
+        return rows
+
+    def image_ids(self, rows: np.ndarray) -> list[str]:
+        """The names of the films in these rows."""
+        return [name.decode() for name in self._ids[rows]]
+
     def film(self, row: int) -> np.ndarray:
-        """The film of a row, uint8 (size, size); raises UserError if its block is not what was written."""
-        block = row // self.index["block_films"]
-        if block not in self._checked:
-            films = _block(self.images, block, self.index["block_films"])
-            if _digest(films) != self.index["block_sha256"][block]:
-                raise UserError(f"{self.array}: block {block} is damaged; run `snakemake -R cache` to make it anew.")
-            self._checked.add(block)
-        return self.images[row]
+        """The film of a row, uint8 (size, size); raises UserError if it is not what was written."""
+        record = self._records[row]
+        if not self._checked[row]:
+            if _digest(record["film"]) != record["sha256"].tobytes():
+                name = self._ids[row].decode()
+                raise UserError(f"{self.array}: film {name} is damaged; run `snakemake -R cache` to make it anew.")
+            self._checked[row] = True
+        return record["film"]
+
+    def film_of(self, image_id: str) -> np.ndarray:
+        """The film of that name, as `film`."""
+        return self.film(int(self.rows([image_id])[0]))
 
 
 def build_cache(metadata_file: str | Path, size: int, resize: str, array: Path, index: Path, processes: int) -> None:
-    """Decode each film of metadata.csv to gray uint8 (size, size) and write them to `array` (.npy) and `index` (JSON).
+    """Decode each film of metadata.csv to gray uint8 (size, size) and write them to `array` and `index` (JSON).
 
-    `resize` is `pad` (aspect kept, black around) or `squash`. The array is in place, whole, before the index that
-    names its hash is. Raises UserError that lists every film that is missing, changed or can't be decoded.
+    `resize` is `pad` (aspect kept, black around) or `squash`. The films lie in the order of their names, which lie
+    beside them; all is in place, whole, before the index that names its hash is. Raises UserError that lists every
+    film that is missing, changed or can't be decoded.
     """
     metadata = read_metadata(metadata_file)
-    films = [Film(*row) for row in zip(*(metadata[name] for name in Film._fields), strict=True)]
-    problems = []
-    with written_whole(array) as temporary:
-        images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(films), size, size))
+    ids = _encoded(metadata["image_id"])
+    order = np.argsort(ids)
+    films = [Film(*row) for row in zip(*(metadata[name].iloc[order] for name in Film._fields), strict=True)]
+    problems, all_films = [], hashlib.sha256()
+    with written_whole(array) as temporary, written_whole(_ids_file(array)) as temporary_ids:
+        records = np.lib.format.open_memmap(temporary, mode="w+", dtype=_record(size), shape=(len(films),))
         decoded = parallel_map(partial(decode_film, size=size, resize=resize), films, processes, "decoding films")
         for row, image in enumerate(decoded):
             if isinstance(image, str):
                 problems.append(image)
             else:
-                images[row] = image
+                digest = _digest(image)
+                records[row] = image, np.void(digest)
+                all_films.update(digest)
         raise_all(problems, "films that can't be cached")
-        images.flush()
-        block_films = max(1, BLOCK_BYTES // size**2)
-        blocks = range(math.ceil(len(films) / block_films))
-        block_sha256 = [_digest(_block(images, block, block_films)) for block in blocks]
+        records.flush()
+        np.save(temporary_ids, ids[order])
     facts = {
         "size": size,
         "resize": resize,
-        "image_ids": list(metadata["image_id"]),
-        "films_sha256": _digest("".join(metadata["sha256"]).encode()),
-        "array_sha256": _digest("".join(block_sha256).encode()),
-        "block_films": block_films,
-        "block_sha256": block_sha256,
+        "films_sha256": _digest("".join(film.sha256 for film in films).encode()).hex(),
+        "array_sha256": all_films.hexdigest(),
     }
     write_json(facts, index)
     log.info("%d films at %d px (%s): %.0f MB in %s", len(films), size, resize, array.stat().st_size / 1e6, array)
 
 
-def _block(images: np.ndarray, block: int, films: int) -> np.ndarray:
-    return images[block * films : (block + 1) * films]
+def _record(size: int) -> np.dtype:
+    return np.dtype([("film", np.uint8, (size, size)), ("sha256", "V32")])
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _ids_file(array: Path) -> Path:
+    return array.with_suffix(".ids.npy")
+
+
+def _encoded(image_ids: Iterable[str]) -> np.ndarray:
+    """Names as an array of bytes, which a file can hold and a search needs not decode."""
+    return np.array([image_id.encode() for image_id in image_ids], dtype=np.bytes_)
+
+
+def _digest(content: Any) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def open_cache(index: Path) -> Cache:
@@ -106,7 +140,7 @@ def open_cache(index: Path) -> Cache:
         raise UserError(f"{error.filename}: the cache is missing; {advice}") from None
     except ValueError as error:
         raise UserError(f"{array}: the cache is damaged ({error}); {advice}") from None
-    if cache.images.shape != (len(cache.rows), cache.index["size"], cache.index["size"]):
+    if not cache.fits:
         raise UserError(f"{array}: the cache does not fit its index; {advice}")
     return cache
 
@@ -141,7 +175,7 @@ def decode_film(film: Film, size: int, resize: str) -> np.ndarray | str:
         content = Path(film.file).read_bytes()
     except OSError as error:
         return f"{film.file}: {error.strerror}"
-    if _digest(content) != film.sha256:
+    if _digest(content).hex() != film.sha256:
         return f"{film.file}: not the file that metadata.csv describes; run `snakemake -R table`"
     place = placement(film.height, film.width, size, resize)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), _way_to_decode(content, film, place))

@@ -48,7 +48,7 @@ def find_duplicates(metadata: pd.DataFrame, cache: Cache, distance: int) -> pd.D
 
 
 def _pixels(cache: Cache, image_id: str) -> bytes | None:
-    film = cache.film(cache.rows[image_id])
+    film = cache.film_of(image_id)
     return None if is_blank(film) else film.tobytes()
 
 
@@ -66,7 +66,7 @@ def _near_pairs(metadata: pd.DataFrame, cache: Cache, distance: int) -> Iterator
 
     @lru_cache(maxsize=4096)
     def detail(row: int) -> np.ndarray:
-        return _detail(cache.film(cache.rows[ids[row]]))
+        return _detail(cache.film_of(ids[row]))
 
     for (a, b), bits in zip(*near_hashes(hashes, distance), strict=True):
         correlation = _correlation(detail(a), detail(b))

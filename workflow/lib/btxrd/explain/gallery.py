@@ -117,7 +117,7 @@ def _sample_of_point() -> np.ndarray:
 
 
 def _draw_film(sheet: Sheet, row: tuple, exhibits: Exhibits, left: int, top: int) -> None:
-    film = exhibits.cache.film(exhibits.cache.rows[row.image_id])
+    film = exhibits.cache.film_of(row.image_id)
     bare = _enlarged(film)
     sheet.picture(bare, left, top)
     heat = exhibits.heat[row.image_id]

@@ -124,7 +124,7 @@ def heat_of_films(
     with progress(total=len(image_ids), desc="heat maps", unit="image") as bar:
         for start in range(0, len(image_ids), BATCH):
             batch = slice(start, start + BATCH)
-            films = np.stack([cache.film(cache.rows[image_id]) for image_id in image_ids[batch]])
+            films = np.stack([cache.film_of(image_id) for image_id in image_ids[batch]])
             yield from heat_maps(trained.model, layer, torch.from_numpy(films).unsqueeze(1), classes[batch])
             bar.update(len(films))
 

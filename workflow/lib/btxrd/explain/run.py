@@ -56,7 +56,7 @@ def make_explanations(
     with working_device(device) as where:
         trained = load_trained(checkpoint, where)
         set_determinism(where, trained.config["training"]["deterministic"])
-        layer = find_map_layer(trained.model, cache.film(cache.rows[images["image_id"].iloc[0]]))
+        layer = find_map_layer(trained.model, cache.film_of(images["image_id"].iloc[0]))
         films = with_predictions(images, trained, table, cache)
         outlines = outlined_tumours(films, annotations, cache)
         tumours, heat = explain(films, outlines, trained, layer, cache)

@@ -26,6 +26,7 @@ def set_determinism(device: torch.device, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def step_seed(seed: int, epoch: int, step: int) -> int:
-    """The seed of one training step: dropout depends on (seed, epoch, step) and on nothing that came before."""
-    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def step_seed(seed: int, epoch: int, step: int, rank: int = 0) -> int:
+    """The seed of one training step: dropout depends on (seed, epoch, step, rank) and on nothing that came before."""
+    key = [seed, epoch, step] + [rank] * (rank > 0)
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -16,6 +16,10 @@ class Interruption:
 
     signum: int | None = None
 
+    def __init__(self, has_siblings: bool = False):
+        # The launcher of several processes passes on a signal that came to all of them anyway.
+        self._when_repeated = signal.SIG_IGN if has_siblings else signal.SIG_DFL
+
     def check(self) -> None:
         """Raise Interrupted if a signal came."""
         if self.signum is not None:
@@ -23,14 +27,14 @@ class Interruption:
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
-        for number in SIGNALS:  # a second signal ends the process at once
-            signal.signal(number, signal.SIG_DFL)
+        for number in SIGNALS:  # a second signal ends a process that is alone at once
+            signal.signal(number, self._when_repeated)
 
 
 @contextmanager
-def catching_signals() -> Iterator[Interruption]:
+def catching_signals(has_siblings: bool = False) -> Iterator[Interruption]:
     """While this lasts, a signal is remembered in place of ending the process."""
-    interruption = Interruption()
+    interruption = Interruption(has_siblings)
     before = {number: signal.signal(number, interruption._remember) for number in SIGNALS}
     try:
         yield interruption

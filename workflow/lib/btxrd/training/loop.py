@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from btxrd import CLASSES
 from btxrd.progress import progress
+from btxrd.training.ranks import ALONE, Ranks
 from btxrd.training.replay import Replay
 
 Batches = DataLoader | Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -56,7 +57,7 @@ class EpochTotals:
     def accuracy(self) -> float:
         """Share of images whose class was predicted."""
         confusion = self._matrix()
-        return float(confusion.trace() / confusion.sum())
+        return float(confusion.trace() / max(1, confusion.sum()))
 
     def recall(self) -> np.ndarray:
         """Recall of each class, shape (classes,); NaN for a class without an image."""
@@ -67,6 +68,10 @@ class EpochTotals:
     def _matrix(self) -> np.ndarray:
         """Images by (class, prediction)."""
         return self._confusion.cpu().numpy().reshape(self._classes, self._classes)
+
+    def move_to_lead(self, ranks: Ranks) -> None:
+        """Add up what all ranks counted, on the one that leads."""
+        ranks.move_to_lead(list(self.state_dict().values()))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The sums so far."""
@@ -123,6 +128,7 @@ def train_one_epoch(
     totals: EpochTotals | None = None,
     first_step: int = 0,
     replay: Replay | None = None,
+    ranks: Ranks = ALONE,
     description: str = "training",
 ) -> tuple[float, float]:
     """Train on every batch of `loader` once; returns the epoch's (loss, accuracy).
@@ -130,7 +136,8 @@ def train_one_epoch(
     The loss is the mean over images with their class weights, whatever the batches: a batch's mean counts with its
     sum of weights. `seed_of_step` gives the seed of each step's randomness on the device (dropout); `after_step` is
     called with the number of steps done. An epoch that was interrupted goes on with the `totals` of its
-    `first_step` steps. `replay` does the work of the steps, the same in all epochs of a model.
+    `first_step` steps. `replay` does the work of the steps, the same in all epochs of a model. Of several `ranks`, each
+    has its part of every batch, and the lead's loss and accuracy are those of all.
     Raises NonFiniteLossError for a loss that is NaN or infinite.
     """
     model.train()
@@ -143,7 +150,7 @@ def train_one_epoch(
         with autocast():
             logits = model(images)
             loss = criterion(logits, labels)
-        loss.backward()
+        loss.backward(ranks.share(labels, criterion.weight))
         if gradient_clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
         return loss.detach(), logits.detach()
@@ -161,6 +168,7 @@ def train_one_epoch(
         if after_step is not None:
             after_step(step + 1)
     watch.settle()
+    totals.move_to_lead(ranks)
     return totals.loss(), totals.accuracy()
 
 
@@ -173,8 +181,12 @@ def validate(
     num_classes: int = len(CLASSES),
     bf16: bool = False,
     after_batch: Callable[[], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[float, float, np.ndarray]:
-    """Returns (loss, accuracy, per_class_recall); recall has shape (num_classes,), NaN for a class without an image."""
+    """Returns (loss, accuracy, per_class_recall); recall has shape (num_classes,), NaN for a class without an image.
+
+    Of several `ranks`, each has its part of the images, and what the lead returns is that of all.
+    """
     model.eval()
     totals = EpochTotals(device, num_classes)
     for images, labels in loader:
@@ -185,4 +197,5 @@ def validate(
         totals.add(loss, logits, labels, criterion.weight)
         if after_batch is not None:
             after_batch()
+    totals.move_to_lead(ranks)
     return totals.loss(), totals.accuracy(), totals.recall()

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,9 @@ from btxrd.training.devices import working_device
 from btxrd.training.environment import set_determinism, set_seed, step_seed
 from btxrd.training.history import RECALLS, Row, make_row, save_training_log
 from btxrd.training.interruption import Interruption, catching_signals, outlive_the_trainer
+from btxrd.training.launcher import own_place
 from btxrd.training.loop import EpochTotals, NonFiniteLossError, compute_class_weights, train_one_epoch, validate
+from btxrd.training.ranks import ALONE, Ranks, joined
 from btxrd.training.replay import Replay, cuda_graph, own_stream
 from btxrd.training.schedule import EarlyStopping, create_optimizer, create_scheduler
 from btxrd.training.state import StateFolder, fingerprint, only_trainer
@@ -67,6 +69,7 @@ class Run:
     split: str
     device: torch.device
     model: GrayClassifier
+    network: nn.Module  # the model, or what gives every rank the gradients of all
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     train_loader: DataLoader
@@ -76,6 +79,7 @@ class Run:
     state: StateFolder
     position: Position
     interruption: Interruption
+    ranks: Ranks
     replay: Replay | None
     saved_at: float = field(default_factory=time.monotonic)  # a clock that nobody sets back
     drawn_at: float = -math.inf
@@ -83,32 +87,37 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps in an epoch."""
-        return math.ceil(len(self.train_loader.dataset) / self.config["training"]["batch_size"])
+        return math.ceil(self.train_loader.sampler.end / self.config["training"]["batch_size"])
 
 
 def run_training(config: Config, threads: int) -> None:
     """Train on the split of the configuration and put best, final, log and curves in place when all is done.
 
     Until then everything lies in the state folder. Raises Interrupted, the state saved, when a signal asks for an
-    end, and UserError for what a person can mend; the same call then goes on from the state.
+    end, and UserError for what a person can mend; the same call then goes on from the state. One of several processes
+    does its part; the lead writes the files.
     """
     torch.set_num_threads(threads)
-    split = config["training"]["split_strategy"]
+    split, ranks = config["training"]["split_strategy"], Ranks(*own_place())
     with (
-        only_trainer(paths.state_folder(config, split)),
-        catching_signals() as interruption,
+        only_trainer(paths.state_folder(config, split)) if ranks.leads else nullcontext(),
+        catching_signals(has_siblings=ranks.count > 1) as interruption,
         lines_above_bars(),
         working_device(config["device"]) as device,
+        joined(ranks, device),
     ):
-        run = prepare(config, device, threads, interruption)
+        run = prepare(config, device, threads, interruption, ranks)
         with _trouble_in_a_sentence(run), own_stream(device):
             _go_on_from_state(run)
             _train(run)
-        _put_outputs_in_place(run)
-        _log_summary(run)
+        if ranks.leads:
+            _put_outputs_in_place(run)
+            _log_summary(run)
 
 
-def prepare(config: Config, device: torch.device, threads: int, interruption: Interruption) -> Run:
+def prepare(
+    config: Config, device: torch.device, threads: int, interruption: Interruption, ranks: Ranks = ALONE
+) -> Run:
     """Seed everything, open the data and build the model."""
     split, seed, training = config["training"]["split_strategy"], config["seed"], config["training"]
     set_determinism(device, training["deterministic"])
@@ -130,17 +139,24 @@ def prepare(config: Config, device: torch.device, threads: int, interruption: In
         split=split,
         device=device,
         model=model,
+        network=ranks.wrapped(model),
         optimizer=optimizer,
         scheduler=create_scheduler(optimizer, training),
-        train_loader=create_dataloader(train_set, batch_size, True, seed, workers, device, outlive_the_trainer),
+        train_loader=create_dataloader(
+            train_set, batch_size, True, seed, workers, device, outlive_the_trainer, ranks.rank, ranks.count
+        ),
         # Reading the cache without augmentation is too cheap for processes of its own.
-        val_loader=create_dataloader(val_set, VAL_BATCHES[device.type] * batch_size, False, seed, 0, device),
+        val_loader=create_dataloader(
+            val_set, VAL_BATCHES[device.type] * batch_size, False, seed, 0, device, None, ranks.rank, ranks.count
+        ),
         class_weights=compute_class_weights(train_set.labels).to(device),
         provenance=provenance(inputs) | {"caveats": caveats(config, split)},
         state=StateFolder(paths.state_folder(config, split), fingerprint(config, inputs, device, threads)),
         position=Position(EpochTotals(device)),
         interruption=interruption,
-        replay=Replay(optimizer, batch_size, cuda_graph) if device.type == "cuda" else None,
+        ranks=ranks,
+        # Several processes talk to each other within a step, which is not recorded.
+        replay=Replay(optimizer, batch_size, cuda_graph) if device.type == "cuda" and ranks.count == 1 else None,
     )
 
 
@@ -161,20 +177,25 @@ def _input_hashes(tables: dict[str, Path], cache: Cache, weights: Path | None) -
 
 def _go_on_from_state(run: Run) -> None:
     """Take up model, optimiser, schedule and position from the state, if there is one that fits."""
-    state = run.state.load()
+    state = run.ranks.from_lead(run.state.load() if run.ranks.leads else None)
     if state is None:
         return
     restore_weights(run.model, state, run.state.file)
     run.optimizer.load_state_dict(state["optimizer"])
     run.scheduler.load_state_dict(state["scheduler"])
-    run.position.totals.load_state_dict(state["totals"])
+    if run.ranks.leads:  # the sums of all ranks
+        run.position.totals.load_state_dict(state["totals"])
     run.position.epoch, run.position.step, run.position.rows = state["epoch"], state["step"], state["rows"]
     where = f"epoch {state['epoch']}, step {state['step']} of {run.steps}"
     log.info("%s: going on from %s: %s", run.split, run.state.file, where)
 
 
 def _save_state(run: Run) -> None:
+    """Write the state; several ranks must be at the same step, unless the sums are with the lead already."""
+    run.saved_at = time.monotonic()
     position = run.position
+    if not run.ranks.leads:
+        return
     run.state.save(
         {
             "epoch": position.epoch,
@@ -186,7 +207,6 @@ def _save_state(run: Run) -> None:
             "scheduler": run.scheduler.state_dict(),
         }
     )
-    run.saved_at = time.monotonic()
 
 
 def _train(run: Run) -> None:
@@ -198,12 +218,14 @@ def _train(run: Run) -> None:
             log.info("no lower val_loss in %d epochs: stopping early", stopping.patience)
             break
         started = time.monotonic()
-        rows.append(_one_epoch(run))
+        rows.append(run.ranks.from_lead(_one_epoch(run)))
         is_best = stopping.best_epoch([row["val_loss"] for row in rows]) == run.position.epoch
-        if is_best:  # before the state that counts on it; a repeated epoch writes the same again
+        if is_best and run.ranks.leads:  # before the state that counts on it; a repeated epoch writes the same again
             save_checkpoint(_checkpoint(run), run.state.best)
         run.position = Position(EpochTotals(run.device), epoch=run.position.epoch + 1, rows=rows)
         _save_state(run)
+        if not run.ranks.leads:
+            continue
         _show_rows(run)
         _log_epoch(run, rows[-1], is_best, time.monotonic() - started)
         _warn_of_collapse(rows)
@@ -224,26 +246,27 @@ def _one_epoch(run: Run) -> Row:
     run.train_loader.sampler.start(position.epoch, position.step * training["batch_size"])
     learning_rate = run.optimizer.param_groups[0]["lr"]
     train_loss, _ = train_one_epoch(
-        run.model,
+        run.network,
         run.train_loader,
         nn.CrossEntropyLoss(weight=run.class_weights),
         run.optimizer,
         run.device,
         gradient_clip=training["gradient_clip"],
         bf16=training["bf16"],
-        seed_of_step=lambda step: step_seed(seed, position.epoch, step),
+        seed_of_step=lambda step: step_seed(seed, position.epoch, step, run.ranks.rank),
         after_step=partial(_after_step, run),
         totals=position.totals,
         first_step=position.step,
         replay=run.replay,
+        ranks=run.ranks,
         description=f"{run.split} epoch {position.epoch}/{training['epochs']}",
     )
     # Unweighted: early stopping and the choice of best must not follow the class weights.
     criterion, stop = nn.CrossEntropyLoss(), partial(_stop_if_asked, run)
     val_loss, val_acc, recall = validate(
-        run.model, run.val_loader, criterion, run.device, bf16=training["bf16"], after_batch=stop
+        run.model, run.val_loader, criterion, run.device, bf16=training["bf16"], after_batch=stop, ranks=run.ranks
     )
-    if not math.isfinite(val_loss):
+    if run.ranks.leads and not math.isfinite(val_loss):
         raise NonFiniteLossError(position.step, val_loss)
     run.scheduler.step()
     return make_row(position.epoch, train_loss, val_loss, val_acc, recall, learning_rate)
@@ -251,17 +274,26 @@ def _one_epoch(run: Run) -> Row:
 
 def _after_step(run: Run, steps_done: int) -> None:
     run.position.step = steps_done
-    _stop_if_asked(run)
     due = time.monotonic() - run.saved_at > 60 * run.config["training"]["checkpoint_minutes"]
-    if due and math.isfinite(run.position.totals.loss()):  # on CUDA a bad loss is seen one step late
+    signum, due = run.ranks.highest(run.interruption.signum or 0, due)
+    run.interruption.signum = signum or None
+    if signum or due:
+        run.position.totals.move_to_lead(run.ranks)
+    _stop_if_asked(run)
+    if due and _is_sound(run):
         _save_state(run)
 
 
 def _stop_if_asked(run: Run) -> None:
     """Between two steps or batches: if a signal came, save the state and raise Interrupted."""
-    if run.interruption.signum is not None and math.isfinite(run.position.totals.loss()):
+    if run.interruption.signum is not None and _is_sound(run):
         _save_state(run)
     run.interruption.check()
+
+
+def _is_sound(run: Run) -> bool:
+    """Whether the loss so far is finite: on CUDA a bad one is seen one step late, and must not be saved."""
+    return not run.ranks.leads or math.isfinite(run.position.totals.loss())
 
 
 @contextmanager
@@ -278,6 +310,10 @@ def _trouble_in_a_sentence(run: Run) -> Iterator[None]:
         ) from None
     except RuntimeError as error:
         text = str(error)
+        if run.ranks.count > 1:
+            run.interruption.check()  # a sibling that was stopped, too, may be gone already
+            if "gloo" in text or isinstance(error, torch.distributed.DistError):
+                raise UserError(f"{run.split}: another process of this training ended.") from None
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text:
             training, data = run.config["training"], run.config["data"]
             raise UserError(
