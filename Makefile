@@ -82,6 +82,7 @@ format: $(READY) ## bring Python and Snakemake code into form
 
 lock: ## renew envs/*.txt from envs/*.in (needs uv)
 	$(LOCK) envs/requirements.in --output-file envs/requirements.txt
+	$(LOCK) envs/kubernetes.in --output-file envs/kubernetes.txt --constraint envs/requirements.txt
 	$(LOCK) envs/bench.in --output-file envs/bench.txt --no-deps --constraint envs/requirements.txt
 
 clean: ## remove the demo

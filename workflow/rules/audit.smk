@@ -6,13 +6,12 @@ from btxrd.audit.outputs import AUDIT_FILES, PAGE
 rule audit:
     """Show the data and its splits, and fail on what makes results wrong."""
     input:
+        **cached_films(),
         metadata=rules.table.output.metadata,
         cases=rules.cases.output.cases,
         duplicates=rules.cases.output.duplicates,
         annotations=str(paths.annotations(CONFIG)),
-        array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
-        index=rules.cache.output.index,
-        splits=expand([*split_tables().values(), rules.split.output.summary], split=PLANS),
+        splits=expand([*split_tables().values(), SUMMARY], split=PLANS),
         code=code(*library_files("audit"), *library_files("pages")),
     output:
         page=report(
@@ -26,15 +25,17 @@ rule audit:
         "logs/audit.log",
     benchmark:
         "benchmarks/audit.tsv"
+    localrule: True
     conda:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
     params:
+        call=call,
         settings=settings("data.source", "data.conflicting_labels"),
     shell:
-        "btxrd audit" " --log {log:q}"
+        btxrd("audit")
 
 
 rule baselines:
@@ -42,7 +43,7 @@ rule baselines:
     input:
         **split_tables(),
         metadata=rules.table.output.metadata,
-        summary=str(paths.split_summary(CONFIG, "{split}")),
+        summary=SUMMARY,
         code=code("evaluation/baselines.py", *METRICS_CODE),
     output:
         json=main_file("baselines.json"),
@@ -50,12 +51,14 @@ rule baselines:
         "logs/baselines_{split}.log",
     benchmark:
         "benchmarks/baselines_{split}.tsv"
+    localrule: True
     conda:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        call=call,
         settings=settings("seed"),
     shell:
-        "btxrd baselines" " --override training.split_strategy={wildcards.split}" " --log {log:q}"
+        btxrd("baselines --override training.split_strategy={wildcards.split}")

@@ -7,8 +7,18 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import get_flag_value
+from snakemake.sourcecache import LocalSourceFile
 
-LIB = os.path.join(workflow.basedir, "lib")
+# The library beside these rules. A code host can't list a folder, so there its files are fetched by name.
+HERE = workflow.current_basedir
+if isinstance(HERE, LocalSourceFile):
+    LIB = os.path.normpath(HERE.join("../lib").path)
+else:
+    CONTENTS = Path(workflow.source_path("../lib/contents.txt"))
+    for name in CONTENTS.read_text().split():
+        workflow.source_path(f"../{name}")
+    LIB = str(CONTENTS.parent)
 sys.path.insert(0, LIB)
 
 from btxrd import paths
@@ -25,13 +35,27 @@ except UserError as error:
 
 PLANS = split_plans(CONFIG)
 
-# Every command is `btxrd <command>`, here a shell function: it runs from a plain checkout and is handed what differs
-# from the default configuration. That is no parameter of a rule: each rule names, by `settings`, the keys that shape
-# its output, and a change in those alone reruns it. With --sdm conda, python is the environment's.
-PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
-OVERLAY = json.dumps(difference(CONFIG, defaults()), sort_keys=True, ensure_ascii=False)
-BTXRD = f'PYTHONPATH={shlex.quote(LIB)} {PYTHON} -m btxrd "$1" --config {shlex.quote(OVERLAY)} "${{@:2}}"'
-shell.prefix("set -euo pipefail; btxrd() {{ {BTXRD}; }}; ")
+# What Snakemake puts before every path: the prefix of a module, the local copies of a storage; most often nothing.
+PROBE = workflow.modifier.modify_path("probe")
+STORED = get_flag_value(PROBE, "storage_object")
+ROOT = str(STORED.local_path().parent if STORED else os.path.dirname(PROBE)) or "."
+
+
+def call(wildcards, output):
+    """What every command is started with: it runs from a plain checkout, in the folder that Snakemake's paths begin at,
+    and is handed what differs from the default configuration. That must rerun nothing, since each rule names, by
+    `settings`, the keys that shape its output: Snakemake compares no parameter that is made with `output`."""
+    overlay = json.dumps(difference(CONFIG, defaults()), sort_keys=True, ensure_ascii=False)
+    python = "python" if workflow.deployment_settings.deployment_method else sys.executable  # or the environment's
+    return {
+        "btxrd": f"PYTHONPATH={shlex.quote(LIB)} {shlex.quote(python)} -m btxrd",
+        "options": f"--config {shlex.quote(overlay)} --directory {shlex.quote(ROOT)}",
+    }
+
+
+def btxrd(command):
+    """The shell command of a rule whose parameter `call` is the above."""
+    return f"{{params.call[btxrd]}} {command} {{params.call[options]}} --log {{log:q}}"
 
 
 def settings(*keys):
@@ -41,7 +65,7 @@ def settings(*keys):
 
 def code(*modules):
     """Library files whose change reruns a rule. Relative paths are compared by content: a touch reruns nothing."""
-    return [os.path.relpath(os.path.join(LIB, "btxrd", module)) for module in modules]
+    return [local(os.path.relpath(os.path.join(LIB, "btxrd", module))) for module in modules]
 
 
 def library_files(folder):
@@ -94,6 +118,13 @@ def split_tables():
     return {name: str(path) for name, path in paths.split_tables(CONFIG, "{split}").items()}
 
 
+def cached_films():
+    """The decoded films. A change in them shows in their index, which holds their hash."""
+    films, ids, index = (str(path(CONFIG)) for path in (paths.cache_array, paths.cache_ids, paths.cache_index))
+    return {"films": ancient(films), "ids": ancient(ids), "index": index}
+
+
+SUMMARY = str(paths.split_summary(CONFIG, "{split}"))
 METRICS_CODE = ("evaluation/bootstrap.py", "evaluation/judgement.py", "evaluation/metrics.py")
 RESULTS = [  # of the main run; of further seeds, the metrics alone
     checkpoint_file("best"),

@@ -7,7 +7,7 @@ rule compare:
         metrics=expand(split_file(METRICS), split=PLANS, run=["", *FURTHER_RUNS]),
         predictions=expand(split_file("predictions.csv"), split=PLANS, run=""),
         baselines=expand(main_file("baselines.json"), split=PLANS),
-        summaries=expand(rules.split.output.summary, split=PLANS),
+        summaries=expand(SUMMARY, split=PLANS),
         code=code("evaluation/compare.py", "evaluation/published.yaml", *METRICS_CODE, *library_files("pages")),
     output:
         csv=str(paths.comparison(CONFIG, "csv")),
@@ -22,22 +22,24 @@ rule compare:
         "logs/compare.log",
     benchmark:
         "benchmarks/compare.tsv"
+    localrule: True
     conda:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
     params:
+        call=call,
         settings=settings("data.source", "replicates"),
     shell:
-        "btxrd compare" " --log {log:q}"
+        btxrd("compare")
 
 
 rule card:
     """Write the model card, every figure from the files of the evaluation."""
     input:
         metrics=expand(split_file(METRICS), split=PLANS, run=""),
-        summaries=expand(rules.split.output.summary, split=PLANS),
+        summaries=expand(SUMMARY, split=PLANS),
         archive=[] if CONFIG["data"]["source"] == "phantom" else rules.download.output.record,
         code=code("evaluation/card.py", "evaluation/checklist.yaml", *library_files("pages")),
     output:
@@ -53,6 +55,7 @@ rule card:
         mem_mb=1000,
         runtime=10,
     params:
+        call=call,
         settings=settings("data.source", "replicates"),
     shell:
-        "btxrd card" " --log {log:q}"
+        btxrd("card")

@@ -20,9 +20,10 @@ rule download:
         mem_mb=500,
         runtime=120,
     params:
+        call=call,
         settings=settings("data.archive", "data.sha256"),
     shell:
-        "btxrd download" " --log {log:q}"
+        btxrd("download")
 
 
 rule extract:
@@ -41,9 +42,11 @@ rule extract:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=500,
-        runtime=60,
+        runtime=20,
+    params:
+        call=call,
     shell:
-        "btxrd extract" " --log {log:q}"
+        btxrd("extract")
 
 
 rule phantom:
@@ -65,11 +68,12 @@ rule phantom:
     threads: 8
     resources:
         mem_mb=2000,
-        runtime=60,
+        runtime=20,
     params:
+        call=call,
         settings=settings("seed", "data.phantom"),
     shell:
-        "btxrd phantom" " --threads {threads}" " --log {log:q}"
+        btxrd("phantom --threads {threads}")
 
 
 rule table:
@@ -89,11 +93,12 @@ rule table:
     threads: 8
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=20,
     params:
+        call=call,
         settings=settings("data.expected_counts"),
     shell:
-        "btxrd table" " --threads {threads}" " --log {log:q}"
+        btxrd("table --threads {threads}")
 
 
 rule cache:
@@ -102,7 +107,8 @@ rule cache:
         metadata=rules.table.output.metadata,
         code=code("data/cache.py"),
     output:
-        array=str(paths.cache_array(CONFIG)),
+        films=str(paths.cache_array(CONFIG)),
+        ids=str(paths.cache_ids(CONFIG)),
         index=str(paths.cache_index(CONFIG)),
     log:
         "logs/cache.log",
@@ -113,11 +119,12 @@ rule cache:
     threads: 8
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=20,
     params:
+        call=call,
         settings=settings("data.image_size", "data.resize"),
     shell:
-        "btxrd cache" " --threads {threads}" " --log {log:q}"
+        btxrd("cache --threads {threads}")
 
 
 rule case_names:
@@ -136,20 +143,20 @@ rule case_names:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=1000,
-        runtime=30,
+        runtime=10,
     params:
+        call=call,
         settings=settings("data.case_names"),
     shell:
-        "btxrd case_names" " --log {log:q}"
+        btxrd("case_names")
 
 
 rule cases:
     """Find out which films show the same case: by the original file names, and as duplicates."""
     input:
+        **cached_films(),
         metadata=rules.table.output.metadata,
         names=rules.case_names.output.record,
-        array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
-        index=rules.cache.output.index,
         code=code("data/cases.py", "data/duplicates.py"),
     output:
         cases=str(paths.CASES),
@@ -162,11 +169,12 @@ rule cases:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=10,
     params:
+        call=call,
         settings=settings("data.duplicate_distance"),
     shell:
-        "btxrd cases" " --log {log:q}"
+        btxrd("cases")
 
 
 rule split:
@@ -179,18 +187,20 @@ rule split:
         code=code("data/splits.py", "data/leakage.py"),
     output:
         **split_tables(),
-        summary=str(paths.split_summary(CONFIG, "{split}")),
+        summary=SUMMARY,
     log:
         "logs/split_{split}.log",
     benchmark:
         "benchmarks/split_{split}.tsv"
+    localrule: True
     conda:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=1000,
-        runtime=30,
+        runtime=10,
     params:
+        call=call,
         settings=settings("data.conflicting_labels"),
         plan=lambda wildcards: PLANS[wildcards.split].settings(),
     shell:
-        "btxrd split" " --override training.split_strategy={wildcards.split}" " --log {log:q}"
+        btxrd("split --override training.split_strategy={wildcards.split}")

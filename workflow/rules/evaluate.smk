@@ -9,12 +9,11 @@ rule evaluate:
     """Judge the best epoch on val and test: predictions, metrics with intervals, pictures."""
     input:
         **{name: path for name, path in split_tables().items() if name != "train"},
+        **cached_films(),
         checkpoint=checkpoint_file("best"),
-        summary=ancient(str(paths.split_summary(CONFIG, "{split}"))),
+        summary=ancient(SUMMARY),
         metadata=rules.table.output.metadata,
         annotations=str(paths.annotations(CONFIG)),
-        array=ancient(rules.cache.output.array),
-        index=rules.cache.output.index,
         code=code(*EVALUATION_CODE, *METRICS_CODE),
     output:
         predictions=split_file("predictions.csv"),
@@ -41,20 +40,20 @@ rule evaluate:
         mem_mb=6000,
         runtime=60,
     params:
+        call=call,
         run=run_of,
     shell:
-        "btxrd evaluate" " --override {params.run}" " --threads {threads}" " --gpus {resources.gpu}" " --log {log:q}"
+        btxrd("evaluate --override {params.run} --threads {threads} --gpus {resources.gpu}")
 
 
 rule explain:
     """See where the network looks, on every outlined tumour of test, against the outlines and two baselines."""
     input:
+        **cached_films(),
         test=split_tables()["test"],
         checkpoint=checkpoint_file("best"),
-        summary=ancient(str(paths.split_summary(CONFIG, "{split}"))),
+        summary=ancient(SUMMARY),
         annotations=str(paths.annotations(CONFIG)),
-        array=ancient(rules.cache.output.array),
-        index=rules.cache.output.index,
         code=code("evaluation/inference.py", "data/outlines.py", *library_files("explain")),
     output:
         facts=split_file("explanation.json"),
@@ -80,6 +79,7 @@ rule explain:
         mem_mb=6000,
         runtime=60,
     params:
+        call=call,
         run=run_of,
     shell:
-        "btxrd explain" " --override {params.run}" " --threads {threads}" " --gpus {resources.gpu}" " --log {log:q}"
+        btxrd("explain --override {params.run} --threads {threads} --gpus {resources.gpu}")

@@ -5,7 +5,7 @@ rule plot:
     """Draw the loss and the recall curve of a split."""
     input:
         log=split_file("training_log.csv"),
-        summary=str(paths.split_summary(CONFIG, "{split}")),
+        summary=SUMMARY,
         code=code("plots.py"),
     output:
         loss=report(
@@ -24,13 +24,15 @@ rule plot:
         "logs/plot_{run}{split}.log",
     benchmark:
         "benchmarks/plot_{run}{split}.tsv"
+    localrule: True
     conda:
         "../../envs/btxrd.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        call=call,
         run=run_of,
         settings=settings("data.source"),
     shell:
-        "btxrd plot" " --override {params.run}" " --log {log:q}"
+        btxrd("plot --override {params.run}")

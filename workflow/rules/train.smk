@@ -1,6 +1,10 @@
 # ImageNet weights, and the training of each split.
 
-WEIGHTS = paths.pretrained_weights(CONFIG)
+
+def pretrained(wildcards):
+    """The weights that the training of a split starts from, if from any."""
+    file = paths.pretrained_weights(config_of_split(CONFIG, wildcards.split))
+    return [str(file)] if file else []
 
 
 rule weights:
@@ -17,8 +21,10 @@ rule weights:
     resources:
         mem_mb=500,
         runtime=30,
+    params:
+        call=call,
     shell:
-        "btxrd weights" " --override model.backbone={wildcards.backbone}" " --log {log:q}"
+        btxrd("weights --override model.backbone={wildcards.backbone}")
 
 
 rule train:
@@ -26,10 +32,9 @@ rule train:
     Snakemake deletes the outputs of a job that fails."""
     input:
         **{name: path for name, path in split_tables().items() if name != "test"},
-        summary=ancient(str(paths.split_summary(CONFIG, "{split}"))),  # its caveats; the tables tell of a change
-        array=ancient(rules.cache.output.array),  # its index, which holds its hash, tells of a change
-        index=rules.cache.output.index,
-        weights=[str(WEIGHTS)] if WEIGHTS else [],
+        **cached_films(),
+        summary=ancient(SUMMARY),  # its caveats; the tables tell of a change
+        weights=pretrained,
         code=code(*paths.TRAINING_CODE),
     output:
         best=checkpoint_file("best"),
@@ -49,11 +54,12 @@ rule train:
         "../../envs/btxrd.yaml"
     threads: 8
     resources:
-        gpu=1,
+        gpu=lambda wildcards: config_of_split(CONFIG, wildcards.split)["training"]["devices"],
         mem_mb=8000,
         runtime=720,
     params:
+        call=call,
         run=run_of,
         settings=settings_of_run(*training_keys()),
     shell:
-        "btxrd train" " --override {params.run}" " --threads {threads}" " --gpus {resources.gpu}" " --log {log:q}"
+        btxrd("train --override {params.run} --threads {threads} --gpus {resources.gpu}")
