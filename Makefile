@@ -10,7 +10,7 @@ LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-a
     --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train train-all report test faults bench bench-growth bench-quality bench-exactness bench-gpu \
+.PHONY: help demo train train-all cluster report test faults test-cluster bench bench-growth bench-quality bench-exactness bench-gpu \
     test-demo lint format lock clean
 
 help: ## list the targets
@@ -38,6 +38,11 @@ train: $(READY) ## train and judge the strategy of config/config.yaml (training.
 train-all: $(READY) ## train, judge and compare all splits
 	$(SNAKEMAKE)
 
+cluster: $(READY) ## the same on a cluster: make cluster PROFILE=slurm
+	@ls workflow/profiles/$(PROFILE)/profile.yaml >/dev/null 2>&1 || ls $(PROFILE)/profile.yaml >/dev/null 2>&1 || \
+	    { echo "PROFILE is '$(PROFILE)'; it must be one of: $$(ls workflow/profiles | paste -sd' '), or a folder with a profile.yaml" >&2; exit 2; }
+	.venv/bin/snakemake --workflow-profile $(PROFILE)
+
 report: $(READY) ## report.html of what train-all made, one file that works offline
 	$(SNAKEMAKE) $(REPORT)
 
@@ -46,6 +51,10 @@ test: $(READY) ## the tests, about 6 minutes on 2 cores
 
 faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 8 minutes on 2 cores
 	.venv/bin/pytest tests/faults
+
+test-cluster: $(READY) ## the demo on a real Slurm of one machine that does its worst: about 10 minutes on 2 cores
+	tests/cluster/slurm.sh install
+	.venv/bin/pytest tests/cluster
 
 .venv/bench: $(READY) envs/bench.txt
 	.venv/bin/python -m pip install --no-deps --require-hashes -r envs/bench.txt
@@ -79,6 +88,7 @@ format: $(READY) ## bring Python and Snakemake code into form
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 	.venv/bin/snakefmt workflow
+	cd workflow && git ls-files --cached --others --exclude-standard lib/btxrd schemas | sort > lib/contents.txt
 
 lock: ## renew envs/*.txt from envs/*.in (needs uv)
 	$(LOCK) envs/requirements.in --output-file envs/requirements.txt

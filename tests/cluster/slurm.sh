@@ -17,19 +17,17 @@ HOST=$(hostname -s)
 ME=$(id -un)
 
 install() {
-    local packages=(slurmctld slurmd slurm-client munge)
-    [ -z "$ACCOUNTING" ] || packages+=(slurmdbd mariadb-server)
+    local packages=(slurmctld slurmd slurm-client slurmdbd munge mariadb-server)
     if dpkg -s "${packages[@]}" >/dev/null 2>&1; then return; fi
     # Debian's packages would start daemons for the whole system; this file says no.
-    local policy=/usr/sbin/policy-rc.d made=
+    local policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' >$policy
         chmod +x $policy
-        made=1
+        trap "rm -f $policy" EXIT
     fi
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
-    [ -z "$made" ] || rm $policy
 }
 
 pid_of() { cat "$FOLDER/run/$1.pid" 2>/dev/null; }
@@ -59,7 +57,8 @@ write_slurm_conf() {
 AccountingStorageHost=localhost
 AccountingStoragePort=$((PORT + 2))
 AccountingStoragePass=$FOLDER/run/munge.socket
-AccountingStorageTRES=gres/gpu"
+AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment"
     fi
     # Slurm wants a device node for each GPU: without one it drains the node.
     : >"$FOLDER/etc/gres.conf"
@@ -106,9 +105,10 @@ MinJobAge=300
 KillWait=3
 InactiveLimit=0
 $accounting
-NodeName=$HOST NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:$GPUS State=UNKNOWN
+NodeName=$HOST NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 Gres=gpu:$GPUS State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=1-0 PriorityTier=1 State=UP
 PartitionName=gpu Nodes=ALL MaxTime=1-0 PriorityTier=1 State=UP
+PartitionName=urgent Nodes=ALL MaxTime=1-0 PriorityTier=9 PreemptMode=OFF State=UP
 CONF
 }
 
