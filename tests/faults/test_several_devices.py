@@ -50,7 +50,10 @@ class Pair:
 
 
 def rank_of(pid):
-    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it is gone
+        return None
     return next((int(v[5:]) for v in variables if v.startswith(b"RANK=")), None)
 
 

@@ -46,6 +46,7 @@ def test_weights_from_imagenet_fill_all_but_the_classifier(imagenet_file):
     [
         ({"conv_stem.weight": torch.zeros(1)}, "not the weights of efficientnet_b0"),
         (b"no weights", "not a readable file of weights"),
+        (b"text", "not a readable file of weights"),
         (None, "no such file"),
     ],
 )

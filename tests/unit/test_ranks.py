@@ -11,7 +11,7 @@ from torch import multiprocessing, nn
 from btxrd.data.dataset import EpochSampler
 from btxrd.models.classifier import create_model
 from btxrd.training.loop import compute_class_weights, train_one_epoch, validate
-from btxrd.training.ranks import ALONE, Ranks, joined
+from btxrd.training.ranks import ALONE, Ranks, join
 
 CPU = torch.device("cpu")
 BATCH, IMAGES = 8, 22  # the last batch is a smaller one
@@ -50,14 +50,15 @@ def epochs(ranks):
 def one_of_several(rank, count, port, target):
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(count)}
     ranks = Ranks(rank, count)
-    with joined(ranks, CPU):
-        results = epochs(ranks)
+    join(ranks, CPU)
+    results = epochs(ranks)
     if ranks.leads:
         torch.save(results, target)
+    os._exit(0)
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_losses_metrics_and_weights_are_those_of_one_process(tmp_path, count):
+def test_losses_metrics_and_weights_are_those_of_one_process(tmp_path):
+    count = 2
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

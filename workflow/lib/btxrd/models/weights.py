@@ -55,7 +55,7 @@ def load_pretrained(backbone: Any, path: Path) -> None:
         state = load_state_dict(str(path), device="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; model.weights must name the file of ImageNet weights.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise UserError(f"{path}: not a readable file of weights ({str(error).splitlines()[0]}).") from None
     classifier = backbone.default_cfg["classifier"]
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)

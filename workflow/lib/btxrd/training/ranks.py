@@ -1,7 +1,6 @@
 """One model trained by several processes, a device each: ranks, in torch's words, of which the first one leads."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,16 +69,11 @@ class Ranks:
 ALONE = Ranks()
 
 
-@contextmanager
-def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
-    """Be one of the processes while this lasts."""
-    if ranks.count == 1:
-        yield
-        return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        distributed.destroy_process_group()
+def join(ranks: Ranks, device: torch.device) -> None:
+    """Be one of the processes, until this one ends; nothing to do for one that is alone.
+
+    The group is never taken apart: its threads may then wait for Python's lock while Python waits for them. A process
+    that has joined ends by `os._exit`.
+    """
+    if ranks.count > 1:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")

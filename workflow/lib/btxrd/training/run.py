@@ -38,7 +38,7 @@ from btxrd.training.history import RECALLS, Row, make_row, save_training_log
 from btxrd.training.interruption import Interruption, catching_signals, outlive_the_trainer
 from btxrd.training.launcher import own_place
 from btxrd.training.loop import EpochTotals, NonFiniteLossError, compute_class_weights, train_one_epoch, validate
-from btxrd.training.ranks import ALONE, Ranks, joined
+from btxrd.training.ranks import ALONE, Ranks, join
 from btxrd.training.replay import Replay, cuda_graph, own_stream
 from btxrd.training.schedule import EarlyStopping, create_optimizer, create_scheduler
 from btxrd.training.state import StateFolder, fingerprint, only_trainer
@@ -104,8 +104,8 @@ def run_training(config: Config, threads: int) -> None:
         catching_signals(has_siblings=ranks.count > 1) as interruption,
         lines_above_bars(),
         working_device(config["device"]) as device,
-        joined(ranks, device),
     ):
+        join(ranks, device)
         run = prepare(config, device, threads, interruption, ranks)
         with _trouble_in_a_sentence(run), own_stream(device):
             _go_on_from_state(run)
