@@ -10,8 +10,8 @@ LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-a
     --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train train-all cluster report test faults test-cluster bench bench-growth bench-quality bench-exactness bench-gpu \
-    test-demo lint format lock clean
+.PHONY: help demo train train-all cluster report test faults test-cluster bench bench-growth bench-scale bench-quality \
+    bench-exactness bench-gpu test-demo lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -46,7 +46,11 @@ cluster: $(READY) ## the same on a cluster: make cluster PROFILE=slurm
 report: $(READY) ## report.html of what train-all made, one file that works offline
 	$(SNAKEMAKE) $(REPORT)
 
-test: $(READY) ## the tests, about 6 minutes on 2 cores
+.venv/kubernetes: $(READY) envs/kubernetes.txt
+	.venv/bin/python -m pip install --target $@ --upgrade --require-hashes -r envs/kubernetes.txt
+	@touch $@
+
+test: .venv/kubernetes ## the tests, about 6 minutes on 2 cores
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults
 
 faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 8 minutes on 2 cores
@@ -65,6 +69,9 @@ bench: .venv/bench ## speed against the limit and what people use today: about 2
 
 bench-growth: $(READY) ## 1, 4 and 16 times the films: about 8 minutes on 2 cores
 	$(BENCH)/growth.py && $(BENCH)/table.py
+
+bench-scale: $(READY) ## memory with a million films, and what they cost: about 5 minutes on one core
+	$(BENCH)/scale.py && $(BENCH)/table.py
 
 bench-quality: $(READY) ## that speed is not paid for with quality: about 15 minutes on 2 cores
 	$(BENCH)/quality.py && $(BENCH)/table.py

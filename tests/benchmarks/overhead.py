@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import yaml
 from turns import CORES, PAIRS, ratio, spread, timed, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
-CALL_BAR, HELP_SECONDS, STARTS = 1.3, 0.3, 3
+CALL_BAR, HELP_SECONDS, MANY_SECONDS, STARTS = 1.3, 0.3, 8, 3
 TINY = {
     "data": {"source": "phantom", "image_size": 64, "phantom": {"images": 80, "long_side": 160}},
     "model": {"pretrained": False},
     "training": {"epochs": 1, "batch_size": 64},  # one step an epoch
 }
+MANY = {"seed": 0, "replicates": list(range(10)), "splits": {"kfold": {"folds": 18}}}  # 20 splits of 10 seeds
 # What the log of a training says when a stretch of its start is over.
 STRETCHES = (("Python and its libraries", "working on "), ("data and model", " training and "), ("first epoch", "*"))
 
@@ -29,8 +30,9 @@ def measure(folder: Path) -> dict[str, Any]:
     Snakemake imports pandas for any rule that has a parameter, which is most of what our calls cost more: the second
     empty workflow's rules have one.
     """
-    ours, empty, with_parameters = folder / "ours", folder / "empty", folder / "parameters"
-    write_ours(ours)
+    ours, many, empty, with_parameters = (folder / name for name in ("ours", "many", "empty", "parameters"))
+    write_ours(many, MANY)
+    write_ours(ours, TINY)
     write_empty(empty, number_of_rules())
     write_empty(with_parameters, number_of_rules(), "    params:\n        1,\n")
     calls = [compare_calls("dry run of all", ours, empty, "-n")]
@@ -43,6 +45,8 @@ def measure(folder: Path) -> dict[str, Any]:
         "calls": calls,
         "help_seconds": spread([timed(lambda: run([sys.executable, "-m", "btxrd", "--help"])) for _ in range(PAIRS)]),
         "help_bar_seconds": HELP_SECONDS,
+        "many_seconds": spread([timed(lambda: snakemake(many, "-n")) for _ in range(STARTS)]),
+        "many_bar_seconds": MANY_SECONDS,
         "first_step": first_step(ours),
     }
 
@@ -62,7 +66,7 @@ def call_of(folder: Path, *arguments: str) -> list[str | Path]:
     own = folder / "Snakefile"
     snakefile = own if own.exists() else ROOT / "workflow/Snakefile"
     command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
-    options = [] if own.exists() else ["--configfile", folder / "tiny.yaml", "--resources", "gpu=0"]
+    options = [] if own.exists() else ["--configfile", folder / "config.yaml", "--resources", "gpu=0"]
     return [*command, "--cores", str(CORES), *arguments, *options]
 
 
@@ -84,10 +88,10 @@ def number_of_rules() -> int:
     ) + (ROOT / "workflow/Snakefile").read_text().count("\nrule ")
 
 
-def write_ours(folder: Path) -> None:
+def write_ours(folder: Path, config: Mapping[str, Any]) -> None:
     """A folder for our workflow."""
     folder.mkdir(parents=True)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(config)))
 
 
 def write_empty(folder: Path, rules: int, more: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Write what the benchmarks found into docs/benchmarks.md, between its markers. Nothing there is typed by hand."""
+"""Write what the benchmarks found into docs, between the markers of a page. Nothing there is typed by hand."""
 
 import json
 import re
@@ -9,7 +9,8 @@ from typing import Any
 
 from turns import RESULTS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/benchmarks.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE, SCALE_PAGE = DOCS / "benchmarks.md", DOCS / "scale.md"
 NAMES = {"lightning": "PyTorch Lightning", "replaced": "the recipe it replaces"}
 
 
@@ -98,8 +99,12 @@ def overhead(figures: dict[str, Any]) -> str:
     head = ("call of snakemake", "seconds", f"empty workflow of {figures['rules']} rules", "ratio", "bar")
     parts = [(row["stretch"], spread(row, 2)) for row in figures["first_step"]]
     help_line = f"`btxrd --help` takes {spread(figures['help_seconds'], 2)} s (bar {figures['help_bar_seconds']} s)."
+    many_line = (
+        f"A dry run of 20 splits with 10 seeds each takes {spread(figures['many_seconds'], 2)} s "
+        f"(bar {figures['many_bar_seconds']} s)."
+    )
     first = table(("from `snakemake` to the first step", "seconds"), parts)
-    return f"{hardware(figures)}\n\n{table(head, rows)}\n\n{help_line}\n\n{first}"
+    return f"{hardware(figures)}\n\n{table(head, rows)}\n\n{help_line} {many_line}\n\n{first}"
 
 
 def exactness(figures: dict[str, Any]) -> str:
@@ -154,25 +159,97 @@ def gpu(figures: dict[str, Any]) -> str:
     return f"{hardware(figures)} {figures['gpu']}.\n\n{whole_line} {speeds} {bits}\n\n{kernels}"
 
 
-SECTIONS: dict[str, Sequence[Callable[[dict[str, Any]], str]]] = {
+def memory(figures: dict[str, Any]) -> str:
+    """What reading holds with the fewest and the most films."""
+    found = figures["memory"]
+    stages = {
+        "libraries_mb": "Python and its libraries",
+        "opened_mb": "cache and table opened",
+        "reading_mb": "the most while reading",
+        "end_mb": "at the end",
+        "mapped_mb": "pages of mapped files, which the system can take back",
+    }
+    rows = [(what, *(f"{row[stage]:.0f}" for row in found.values())) for stage, what in stages.items()]
+    head = ("memory, MB", *(f"{int(films):,} films" for films in found))
+    grown = "{difference_mb:.0f} MB more, {ratio:.2f} times as much".format(**figures)
+    what = f"{figures['read']:,} films at {figures['image_size']} px."
+    return f"{hardware(figures)} {what}\n\n{table(head, rows)}\n\nThe most while reading: {grown}."
+
+
+def rates(figures: dict[str, Any]) -> str:
+    """Images/s that the costs rest on, and what they assume beside."""
+    works = {
+        "decoding": "decoding for the cache, a core",
+        "training": "training, a core",
+        "evaluation": "validation and evaluation, a core",
+        "gpu": "training, a GPU",
+    }
+    found = ((what, figures["rates"][name]) for name, what in works.items())
+    rows = [(what, rounded(row["images_per_second"]), row["source"]) for what, row in found]
+    head = (f"at {figures['image_size']} px", "images/s", "from")
+    text = (
+        "Assumed: {epochs} epochs, the most that the default config runs; {train:.0%} of the films for training, "
+        "{val:.0%} for validation, {test:.0%} for test; {film_mb} MB a film as BTXRD stores it, kept twice, in the "
+        "archive and unpacked; ${price_core_hour:.2f} a core hour, ${price_gpu_hour:.2f} a GPU hour; a GPU that "
+        "validates and evaluates no faster than it trains."
+    )
+    assumed = figures["assumed"]
+    train, val, test = assumed["shares"]
+    return f"{table(head, rows)}\n\n{text.format(train=train, val=val, test=test, **assumed)}"
+
+
+def costs(figures: dict[str, Any]) -> str:
+    """Disk, hours and money, by the number of films."""
+    rows = {
+        "stored_gb": "archive and films, GB",
+        "cache_gb": "cache, GB",
+        "decoding_core_hours": "decoding once, core hours",
+        "epoch_core_hours": "an epoch with validation, core hours",
+        "training_core_hours": "all epochs, core hours",
+        "evaluation_core_hours": "evaluation, core hours",
+        "cpu_core_hours": "**all of it on CPUs, core hours**",
+        "cpu_dollars": "**all of it on CPUs, $**",
+        "gpu_hours": "**all epochs and evaluation on a GPU, GPU hours**",
+        "gpu_dollars": "**that and decoding on CPUs, $**",
+    }
+    found = figures["costs"]
+    cells = [(what, *(rounded(row[name]) for row in found.values())) for name, what in rows.items()]
+    return table(("one split", *(f"{int(films):,} films" for films in found)), cells)
+
+
+def rounded(value: float) -> str:
+    """Two digits that count, or all before the point."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+Sections = dict[str, Sequence[Callable[[dict[str, Any]], str]]]  # of a page, by the file with their figures
+SECTIONS: Sections = {
     "bench": (limit, peers, ingest), "overhead": (overhead,), "exactness": (exactness,), "growth": (growth,),
     "quality": (quality,), "gpu": (gpu,),
 }  # fmt: skip
+SCALE_SECTIONS: Sections = {"scale": (memory, rates, costs)}
 
 
-def main() -> None:
-    """Fill the markers of what there are results for."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, sections in SECTIONS.items():
+def fill(page: Path, sections_of: Sections) -> None:
+    """Fill the markers of a page for which there are results."""
+    text = before = page.read_text(encoding="utf-8")
+    for name, sections in sections_of.items():
         file = RESULTS / f"{name}.json"
         for section in sections if file.exists() else []:
             marked = re.compile(rf"(<!-- {section.__name__} -->\n).*?(<!-- end -->)", re.DOTALL)
             filled = section(json.loads(file.read_text(encoding="utf-8")))
             text, number = marked.subn(lambda found, filled=filled: f"{found[1]}{filled}\n{found[2]}", text)
             if number != 1:
-                sys.exit(f"{PAGE}: {number} places for {section.__name__}")
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"written: {PAGE}")
+                sys.exit(f"{page}: {number} places for {section.__name__}")
+    if text != before:
+        page.write_text(text, encoding="utf-8")
+        print(f"written: {page}")
+
+
+def main() -> None:
+    """Fill both pages."""
+    fill(PAGE, SECTIONS)
+    fill(SCALE_PAGE, SCALE_SECTIONS)
 
 
 if __name__ == "__main__":

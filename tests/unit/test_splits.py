@@ -185,20 +185,11 @@ def test_split_by_image_keeps_shares_and_not_cases():
 def test_official_split_is_the_authors_and_says_that_val_is_test(phantoms):
     record = phantoms / "resources/case_names.json"
     images = pd.DataFrame({"image_id": [f"IMG{n:06d}" for n in range(1, 81)]})
-    assigned = assign_partitions(plan_of("official"), images, {"IMG000001"}, record_in(phantoms, record))
+    assigned = assign_partitions(plan_of("official"), images, {"IMG000001"}, record)
     parts = by_partition(assigned, "image_id")
     assert parts["val"] == parts["test"]
     assert not parts["train"] & parts["val"]
     assert len(parts["train"] | parts["val"]) == 80
-
-
-def record_in(folder, record):
-    """The record with absolute paths: tests run elsewhere."""
-    content = json.loads(record.read_text())
-    for table in content["tables"]:
-        table["file"] = str(folder / table["file"])
-    Path("names.json").write_text(json.dumps(content))
-    return "names.json"
 
 
 def test_official_split_needs_both_lists():
@@ -241,8 +232,8 @@ def test_duplicates_with_two_labels_are_known_by_their_group():
 def make(phantoms, plan, conflicting="drop"):
     resources = phantoms / "resources"
     tables = {partition: Path(f"{partition}.csv") for partition in STRATIFIED}
-    record = record_in(phantoms, resources / "case_names.json")
-    make_split(plan, conflicting, resources / "metadata.csv", resources / "cases.csv", record, tables, Path("s.json"))
+    inputs = [resources / name for name in ("metadata.csv", "cases.csv", "case_names.json")]
+    make_split(plan, conflicting, *inputs, tables, Path("s.json"))
     return json.loads(Path("s.json").read_text()), pd.concat(map(pd.read_csv, tables.values()))
 
 

@@ -12,7 +12,6 @@ rule audit:
         duplicates=rules.cases.output.duplicates,
         annotations=str(paths.annotations(CONFIG)),
         splits=expand([*split_tables().values(), SUMMARY], split=PLANS),
-        code=code(*library_files("audit"), *library_files("pages")),
     output:
         page=report(
             str(paths.audit_folder(CONFIG) / PAGE),
@@ -33,6 +32,7 @@ rule audit:
         runtime=30,
     params:
         call=call,
+        code=code(*library_files("audit"), *library_files("pages")),
         settings=settings("data.source", "data.conflicting_labels"),
     shell:
         btxrd("audit")
@@ -44,7 +44,6 @@ rule baselines:
         **split_tables(),
         metadata=rules.table.output.metadata,
         summary=SUMMARY,
-        code=code("evaluation/baselines.py", *METRICS_CODE),
     output:
         json=main_file("baselines.json"),
     log:
@@ -59,6 +58,7 @@ rule baselines:
         runtime=10,
     params:
         call=call,
+        code=code("evaluation/baselines.py", *METRICS_CODE),
         settings=settings("seed"),
     shell:
         btxrd("baselines --override training.split_strategy={wildcards.split}")

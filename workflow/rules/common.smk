@@ -1,9 +1,11 @@
 # What every rules file uses: the checked configuration, the command line, the files that rerun a rule.
 
+import hashlib
 import json
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -48,14 +50,14 @@ def call(wildcards, output):
     overlay = json.dumps(difference(CONFIG, defaults()), sort_keys=True, ensure_ascii=False)
     python = "python" if workflow.deployment_settings.deployment_method else sys.executable  # or the environment's
     return {
-        "btxrd": f"PYTHONPATH={shlex.quote(LIB)} {shlex.quote(python)} -m btxrd",
+        "python": f"PYTHONPATH={shlex.quote(LIB)} {shlex.quote(python)}",
         "options": f"--config {shlex.quote(overlay)} --directory {shlex.quote(ROOT)}",
     }
 
 
 def btxrd(command):
     """The shell command of a rule whose parameter `call` is the above."""
-    return f"{{params.call[btxrd]}} {command} {{params.call[options]}} --log {{log:q}}"
+    return f"{{params.call[python]}} -m btxrd {command} {{params.call[options]}} --log {{log:q}}"
 
 
 def settings(*keys):
@@ -64,8 +66,9 @@ def settings(*keys):
 
 
 def code(*modules):
-    """Library files whose change reruns a rule. Relative paths are compared by content: a touch reruns nothing."""
-    return [local(os.path.relpath(os.path.join(LIB, "btxrd", module))) for module in modules]
+    """The hash of library files whose change reruns a rule; a touch reruns nothing. No input: with a storage, Snakemake
+    keeps a job that reads what is not stored there, as sources are not, on its own machine."""
+    return hashlib.sha256(b"".join(Path(LIB, "btxrd", module).read_bytes() for module in modules)).hexdigest()
 
 
 def library_files(folder):
@@ -98,9 +101,21 @@ def run_of(wildcards):
     return f"training.split_strategy={wildcards.split} seed={seed_of(wildcards)}"
 
 
+@cache
+def config_of(split):
+    """The configuration that a split is trained with."""
+    return config_of_split(CONFIG, split)
+
+
 def settings_of_run(*keys):
-    """As `settings`, with the training keys and the seed of a run."""
-    return lambda wildcards: pick(config_of_split(CONFIG, wildcards.split) | {"seed": seed_of(wildcards)}, keys)
+    """As `settings`, with the training and model keys and the seed of a run."""
+    return lambda wildcards: pick(config_of(wildcards.split) | {"seed": seed_of(wildcards)}, keys)
+
+
+def pretrained(wildcards):
+    """The weights that the training of a split starts from, if from any."""
+    file = paths.pretrained_weights(config_of(wildcards.split))
+    return [str(file)] if file else []
 
 
 def labels_of(key, value):
@@ -134,6 +149,11 @@ RESULTS = [  # of the main run; of further seeds, the metrics alone
     main_file("baselines.json"),
 ]
 FURTHER_RUNS = [f"seed_{seed}/" for seed in CONFIG["replicates"][1:]]
+
+
+# With `--sdm apptainer` every rule runs in this image, made from envs/apptainer.def, in the working folder. It is named
+# only then: a report lists what is named, used or not.
+container: "btxrd.sif" if "apptainer" in map(str, workflow.deployment_settings.deployment_method) else None
 
 
 wildcard_constraints:

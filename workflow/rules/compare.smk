@@ -8,7 +8,6 @@ rule compare:
         predictions=expand(split_file("predictions.csv"), split=PLANS, run=""),
         baselines=expand(main_file("baselines.json"), split=PLANS),
         summaries=expand(SUMMARY, split=PLANS),
-        code=code("evaluation/compare.py", "evaluation/published.yaml", *METRICS_CODE, *library_files("pages")),
     output:
         csv=str(paths.comparison(CONFIG, "csv")),
         page=report(
@@ -30,6 +29,7 @@ rule compare:
         runtime=30,
     params:
         call=call,
+        code=code("evaluation/compare.py", "evaluation/published.yaml", *METRICS_CODE, *library_files("pages")),
         settings=settings("data.source", "replicates"),
     shell:
         btxrd("compare")
@@ -41,7 +41,6 @@ rule card:
         metrics=expand(split_file(METRICS), split=PLANS, run=""),
         summaries=expand(SUMMARY, split=PLANS),
         archive=[] if CONFIG["data"]["source"] == "phantom" else rules.download.output.record,
-        code=code("evaluation/card.py", "evaluation/checklist.yaml", *library_files("pages")),
     output:
         card=str(paths.model_card(CONFIG)),
     log:
@@ -56,6 +55,7 @@ rule card:
         runtime=10,
     params:
         call=call,
+        code=code("evaluation/card.py", "evaluation/checklist.yaml", *library_files("pages")),
         settings=settings("data.source", "replicates"),
     shell:
         btxrd("card")

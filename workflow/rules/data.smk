@@ -51,8 +51,6 @@ rule extract:
 
 rule phantom:
     """Draw synthetic films in the layout of BTXRD, the embedded data."""
-    input:
-        code=code("data/phantom.py", "data/phantom_drawing.py"),
     output:
         images=directory(paths.PHANTOMS / "images"),
         annotations=directory(paths.PHANTOMS / "Annotations"),
@@ -71,6 +69,7 @@ rule phantom:
         runtime=20,
     params:
         call=call,
+        code=code("data/phantom.py", "data/phantom_drawing.py"),
         settings=settings("seed", "data.phantom"),
     shell:
         btxrd("phantom --threads {threads}")
@@ -81,7 +80,6 @@ rule table:
     input:
         table=str(RAW / "dataset.xlsx"),
         images=str(RAW / "images"),
-        code=code("data/table.py"),
     output:
         metadata=str(paths.METADATA),
     log:
@@ -96,6 +94,7 @@ rule table:
         runtime=20,
     params:
         call=call,
+        code=code("data/table.py"),
         settings=settings("data.expected_counts"),
     shell:
         btxrd("table --threads {threads}")
@@ -105,7 +104,7 @@ rule cache:
     """Decode every film once, to the size that is trained on."""
     input:
         metadata=rules.table.output.metadata,
-        code=code("data/cache.py"),
+        images=ancient(str(RAW / "images")),  # metadata holds the hash of each
     output:
         films=str(paths.cache_array(CONFIG)),
         ids=str(paths.cache_ids(CONFIG)),
@@ -122,13 +121,14 @@ rule cache:
         runtime=20,
     params:
         call=call,
+        code=code("data/cache.py"),
         settings=settings("data.image_size", "data.resize"),
     shell:
         btxrd("cache --threads {threads}")
 
 
 rule case_names:
-    """Fetch the authors' tables of original file names and check them. Only the record of that is an output:
+    """Fetch the authors' tables of original file names and check them. Only the record of what they say is an output:
     without network the run goes on, cases unknown, and says so."""
     input:
         local=[source for source in paths.case_name_sources(CONFIG) if isinstance(source, str)],
@@ -146,6 +146,7 @@ rule case_names:
         runtime=10,
     params:
         call=call,
+        code=code("data/cases.py"),
         settings=settings("data.case_names"),
     shell:
         btxrd("case_names")
@@ -157,7 +158,6 @@ rule cases:
         **cached_films(),
         metadata=rules.table.output.metadata,
         names=rules.case_names.output.record,
-        code=code("data/cases.py", "data/duplicates.py"),
     output:
         cases=str(paths.CASES),
         duplicates=str(paths.DUPLICATES),
@@ -172,6 +172,7 @@ rule cases:
         runtime=10,
     params:
         call=call,
+        code=code("data/cases.py", "data/duplicates.py"),
         settings=settings("data.duplicate_distance"),
     shell:
         btxrd("cases")
@@ -184,7 +185,6 @@ rule split:
         cases=rules.cases.output.cases,
         names=rules.case_names.output.record,
         manifest=lambda wildcards: PLANS[wildcards.split].file or [],
-        code=code("data/splits.py", "data/leakage.py"),
     output:
         **split_tables(),
         summary=SUMMARY,
@@ -200,6 +200,7 @@ rule split:
         runtime=10,
     params:
         call=call,
+        code=code("data/splits.py", "data/leakage.py"),
         settings=settings("data.conflicting_labels"),
         plan=lambda wildcards: PLANS[wildcards.split].settings(),
     shell:

@@ -14,7 +14,6 @@ rule evaluate:
         summary=ancient(SUMMARY),
         metadata=rules.table.output.metadata,
         annotations=str(paths.annotations(CONFIG)),
-        code=code(*EVALUATION_CODE, *METRICS_CODE),
     output:
         predictions=split_file("predictions.csv"),
         metrics=split_file(METRICS),
@@ -41,6 +40,7 @@ rule evaluate:
         runtime=60,
     params:
         call=call,
+        code=code(*EVALUATION_CODE, *METRICS_CODE),
         run=run_of,
     shell:
         btxrd("evaluate --override {params.run} --threads {threads} --gpus {resources.gpu}")
@@ -54,7 +54,6 @@ rule explain:
         checkpoint=checkpoint_file("best"),
         summary=ancient(SUMMARY),
         annotations=str(paths.annotations(CONFIG)),
-        code=code("evaluation/inference.py", "data/outlines.py", *library_files("explain")),
     output:
         facts=split_file("explanation.json"),
         tumours=split_file("explanation.csv"),
@@ -80,6 +79,7 @@ rule explain:
         runtime=60,
     params:
         call=call,
+        code=code("evaluation/inference.py", "data/outlines.py", *library_files("explain")),
         run=run_of,
     shell:
         btxrd("explain --override {params.run} --threads {threads} --gpus {resources.gpu}")

@@ -6,7 +6,6 @@ rule plot:
     input:
         log=split_file("training_log.csv"),
         summary=SUMMARY,
-        code=code("plots.py"),
     output:
         loss=report(
             split_file("loss_curve.png"),
@@ -32,6 +31,7 @@ rule plot:
         runtime=10,
     params:
         call=call,
+        code=code("plots.py"),
         run=run_of,
         settings=settings("data.source"),
     shell:

@@ -1,12 +1,6 @@
 # ImageNet weights, and the training of each split.
 
 
-def pretrained(wildcards):
-    """The weights that the training of a split starts from, if from any."""
-    file = paths.pretrained_weights(config_of_split(CONFIG, wildcards.split))
-    return [str(file)] if file else []
-
-
 rule weights:
     """Fetch the ImageNet weights and check them."""
     output:
@@ -31,11 +25,10 @@ rule train:
     """Train on one split. The state of a running training lies in checkpoints/.state/<split>, which is no output:
     Snakemake deletes the outputs of a job that fails."""
     input:
-        **{name: path for name, path in split_tables().items() if name != "test"},
+        **split_tables() | {"test": ancient(split_tables()["test"])},  # of test its hash alone, for the record
         **cached_films(),
         summary=ancient(SUMMARY),  # its caveats; the tables tell of a change
         weights=pretrained,
-        code=code(*paths.TRAINING_CODE),
     output:
         best=checkpoint_file("best"),
         final=checkpoint_file("final"),
@@ -54,11 +47,12 @@ rule train:
         "../../envs/btxrd.yaml"
     threads: 8
     resources:
-        gpu=lambda wildcards: config_of_split(CONFIG, wildcards.split)["training"]["devices"],
+        gpu=lambda wildcards: config_of(wildcards.split)["training"]["devices"],
         mem_mb=8000,
         runtime=720,
     params:
         call=call,
+        code=code(*paths.TRAINING_CODE),
         run=run_of,
         settings=settings_of_run(*training_keys()),
     shell:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import mmap
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,8 @@ class Cache:
     def __init__(self, array: Path, index: dict[str, Any]):
         self.array, self.index = array, index
         self._records = np.load(array, mmap_mode="r")
+        # In random order what lies behind a film is not read next, so only the film itself is to be fetched from disk.
+        self._records._mmap.madvise(mmap.MADV_RANDOM)
         self._ids = np.load(_ids_file(array), mmap_mode="r")  # sorted, one for each film
         self._checked = np.zeros(len(self._records), bool)
 
@@ -65,6 +68,10 @@ class Cache:
 
     def film(self, row: int) -> np.ndarray:
         """The film of a row, uint8 (size, size); raises UserError if it is not what was written."""
+        size = self._records.itemsize
+        start = self._records.offset + row * size
+        page = start % mmap.PAGESIZE
+        self._records._mmap.madvise(mmap.MADV_WILLNEED, start - page, page + size)
         record = self._records[row]
         if not self._checked[row]:
             if _digest(record["film"]) != record["sha256"].tobytes():

@@ -61,17 +61,16 @@ def parse_name(name: str, center: int) -> Case | None:
 
 
 def record_case_names(sources: Sequence[Any], folder: str | Path, record: str | Path) -> None:
-    """Fetch the tables of original names that are {url, sha256} to `folder`; write which there are to `record` (JSON).
+    """Fetch the tables of original names that are {url, sha256} to `folder`; write what all say to `record` (JSON).
 
-    One that can't be fetched is no error: the run goes on without any, cases unknown, and says so. Raises UserError
-    for a named local file that can't be used.
+    The record alone is read from then on: later stages may run where the tables are not. One that can't be fetched is
+    no error: the run goes on without any, cases unknown, and says so. Raises UserError for a named local file that
+    can't be used.
     """
     paths = [Path(source) if isinstance(source, str) else _fetched(source, Path(folder)) for source in sources]
     if None in paths:
         paths = []  # half the names would split by case here and by image there
-    for path in paths:
-        _read_names(path)
-    tables = [{"file": str(path), "sha256": sha256_of_file(path)} for path in paths]
+    tables = [{"file": str(path), "names": _read_names(path), "sha256": sha256_of_file(path)} for path in paths]
     write_json({"tables": tables}, record)
     if not tables:
         log.warning(
@@ -82,12 +81,7 @@ def record_case_names(sources: Sequence[Any], folder: str | Path, record: str | 
 
 def named_tables(record: str | Path) -> list[dict[str, str]]:
     """Image ids to original names, one mapping for each recorded table, in the order of the configuration."""
-    tables = json.loads(Path(record).read_text(encoding="utf-8"))["tables"]
-    for table in tables:
-        path = Path(table["file"])
-        if not path.exists() or sha256_of_file(path) != table["sha256"]:
-            raise UserError(f"{path}: not the file that was checked; run `snakemake -R case_names`.")
-    return [_read_names(Path(table["file"])) for table in tables]
+    return [table["names"] for table in json.loads(Path(record).read_text(encoding="utf-8"))["tables"]]
 
 
 def make_cases(

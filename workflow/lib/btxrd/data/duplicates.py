@@ -4,6 +4,7 @@ Near duplicates are found by the 64-bit perceptual hash (Zauner, Implementation 
 hash functions, 2010; here ImageHash) and confirmed on the pixels: two people in the same position can have one hash.
 """
 
+import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -48,8 +49,9 @@ def find_duplicates(metadata: pd.DataFrame, cache: Cache, distance: int) -> pd.D
 
 
 def _pixels(cache: Cache, image_id: str) -> bytes | None:
+    """A hash of the pixels, None for a film without content."""
     film = cache.film_of(image_id)
-    return None if is_blank(film) else film.tobytes()
+    return None if is_blank(film) else hashlib.sha256(film).digest()
 
 
 def _pairs_of_equals(values: pd.Series) -> Iterator[tuple[int, int]]:
