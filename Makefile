@@ -38,10 +38,11 @@ train: $(READY) ## train and judge the strategy of config/config.yaml (training.
 train-all: $(READY) ## train, judge and compare all splits
 	$(SNAKEMAKE)
 
-cluster: $(READY) ## the same on a cluster: make cluster PROFILE=slurm
-	@ls workflow/profiles/$(PROFILE)/profile.yaml >/dev/null 2>&1 || ls $(PROFILE)/profile.yaml >/dev/null 2>&1 || \
-	    { echo "PROFILE is '$(PROFILE)'; it must be one of: $$(ls workflow/profiles | paste -sd' '), or a folder with a profile.yaml" >&2; exit 2; }
-	.venv/bin/snakemake --workflow-profile $(PROFILE)
+ON_KUBERNETES = $(filter kubernetes,$(PROFILE))
+cluster: $(READY) $(if $(ON_KUBERNETES),.venv/kubernetes) ## the same on a cluster: make cluster PROFILE=slurm
+	@test -f workflow/profiles/$(PROFILE)/profile.yaml -o -f $(PROFILE)/profile.yaml || \
+	    { echo "PROFILE is '$(PROFILE)'; it must be one of" $$(ls workflow/profiles) "or a folder with a profile.yaml" >&2; exit 2; }
+	$(if $(ON_KUBERNETES),PYTHONPATH=$(CURDIR)/.venv/kubernetes) .venv/bin/snakemake --workflow-profile $(PROFILE)
 
 report: $(READY) ## report.html of what train-all made, one file that works offline
 	$(SNAKEMAKE) $(REPORT)

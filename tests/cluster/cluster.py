@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 
-PATIENCE = 200  # seconds for anything that must happen
+PATIENCE = 300  # seconds for anything that must happen
 
 
 class Slurm:

@@ -44,5 +44,5 @@ def workflow(slurm, tmp_path_factory, root):
     start.folder = folder
     yield start
     for process in running:
-        process.terminate()
+        process.kill()  # the cluster ends its jobs
         process.wait()

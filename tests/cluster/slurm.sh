@@ -90,7 +90,7 @@ JobAcctGatherFrequency=task=2
 MpiDefault=none
 SwitchType=switch/none
 SlurmdParameters=config_overrides
-ReturnToService=2
+ReturnToService=1
 MailProg=/bin/true
 # CPUs, memory and GPUs are consumed; jobs start at once
 SelectType=select/cons_tres

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,11 @@ from cluster import wait_for
 GPUS, ACCOUNTING = 1, True
 SPLITS = ("stratified", "center_holdout")
 ONE_THREAD = ["--set-threads", "train=1", "evaluate=1", "explain=1"]
+SIDE_BY_SIDE = [
+    "--set-resources",
+    "evaluate:gpu=0",
+    "explain:gpu=0",
+]  # only the trainings take turns: it saves a minute
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,7 @@ def undisturbed(root, tmp_path_factory):
 @pytest.fixture(scope="module")
 def ended(root, slurm, workflow, undisturbed):
     """The folder of the workflow's run, in which each training was hit by what its time brought."""
-    snakemake = workflow("slurm", "--configfile", root / "config/demo.yaml", *ONE_THREAD)
+    snakemake = workflow("slurm", "--configfile", root / "config/demo.yaml", *ONE_THREAD, *SIDE_BY_SIDE)
     for trouble in (cancel, reach_the_time_limit, requeue, lose_the_node, preempt):
         number = wait_for(lambda: in_mid_epoch(slurm, workflow.folder), f"a training to {trouble.__name__}")
         trouble(slurm, number)
@@ -53,10 +59,11 @@ def in_mid_epoch(slurm, folder):
     number = slurm.training()
     if number is None:
         return None
-    split = next(split for split in SPLITS if split in slurm.records()[number]["Comment"])
-    log = folder / f"logs/train_{split}.log"
-    lines = log.read_text().splitlines() if log.exists() else []
-    return number if any("val_loss" in line for line in lines) else None
+    job = slurm.records()[number]
+    split = next(split for split in SPLITS if split in job["Comment"])
+    log = folder / f"logs/train_{split}.log"  # written anew by each start
+    is_of_this_start = log.exists() and log.stat().st_mtime > datetime.fromisoformat(job["StartTime"]).timestamp()
+    return number if is_of_this_start and "val_loss" in log.read_text() else None
 
 
 def state_of(slurm, number):
