@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from harm import ROOT, TINY, Harm, new_trainer, same
@@ -160,13 +161,14 @@ def own_cache(trainer, prepared):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_cache_with_one_wrong_byte(trainer, prepared, undisturbed, outcome, workers):
     array = own_cache(trainer, prepared)
-    content = bytearray(array.read_bytes())
-    content[len(content) // 2] ^= 1
-    array.write_bytes(content)
+    films = np.load(array, mmap_mode="r+")
+    images = pd.read_csv(trainer.folder / "resources/splits/stratified_train.csv")["image_id"]
+    ids = np.load(array.with_suffix(".ids.npy")).astype(str)
+    row = list(ids).index(images[5])
+    films["film"][row, 30, 30] ^= 1
     assert trainer.run(f"data.num_workers={workers}") == 1
-    assert_one_sentence(trainer, "gray_64_pad.npy: block 0 is damaged", "snakemake -R cache")
-    content[len(content) // 2] ^= 1
-    array.write_bytes(content)
+    assert_one_sentence(trainer, f"gray_64_pad.npy: film {images[5]} is damaged", "snakemake -R cache")
+    films["film"][row, 30, 30] ^= 1
     assert trainer.run() == 0
     assert same(trainer.result(), undisturbed)
     outcome(1, f"one sentence, {SAME}", f"a wrong byte in the cache, {workers} workers")

@@ -5,7 +5,6 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import chdir
 from pathlib import Path
 
 from btxrd import __version__, paths
@@ -244,8 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(options.config, options.override)
         if "gpus" in options and options.gpus == 0:
             config = merged(config, {"device": "cpu"})
-        with chdir(options.directory):
-            options.run(config, options)
+        if options.directory:
+            os.chdir(options.directory)
+        options.run(config, options)
     except UserError as error:
         log.error("btxrd %s: %s", options.command, error)
         return 1
@@ -282,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10")
         sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
         sub.add_argument("--log", type=_absolute, metavar="FILE", help="write the log lines to this file, too")
-        sub.add_argument("--directory", type=Path, default=".", metavar="DIR", help="where all other files lie")
+        sub.add_argument("--directory", type=Path, metavar="DIR", help="where all other files lie")
         sub.set_defaults(run=command)
     for name in ("train", "evaluate", "explain"):
         commands.choices[name].add_argument("--gpus", type=int, default=1, help="0 keeps to the CPU")
