@@ -27,12 +27,12 @@ class Slurm:
         """What the controller knows of each job, by number."""
         lines = self.call("scontrol", "show", "job", "--details", "--oneliner").splitlines()
         jobs = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
-        return {job["JobId"]: job | {"rule": job.get("Comment", "").split("_wildcards")[0]} for job in jobs if job}
+        return {job["JobId"]: job for job in jobs if job}
 
-    def training(self, state="RUNNING"):
-        """The number of a training in that state; None if there is none."""
-        jobs = self.records().items()
-        return next((n for n, job in jobs if job["JobState"] == state and "rule_train" in job["rule"]), None)
+    def training(self):
+        """The number of the training that runs; None if there is none."""
+        running = [job for job in self.records().values() if job["JobState"] == "RUNNING"]
+        return next((job["JobId"] for job in running if job.get("Comment", "").startswith("rule_train")), None)
 
     def start_now(self, number):
         """Spare a requeued job the two minutes that Slurm has it wait."""

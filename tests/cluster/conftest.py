@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,10 +33,8 @@ def workflow(slurm, tmp_path_factory, root):
     running = []
 
     def start(profile, *arguments):
-        command = [
-            "snakemake", "--snakefile", root / "workflow/Snakefile", "--workflow-profile", profile,
-            "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5", *arguments,
-        ]  # fmt: skip
+        command = [sys.executable, "-m", "snakemake", "--snakefile", root / "workflow/Snakefile"]
+        command += ["--workflow-profile", profile, "--slurm-init-seconds-before-status-checks", "2", *arguments]
         with (folder / "output").open("w") as output:
             process = subprocess.Popen(command, cwd=folder, env=slurm.environment, stdout=output, stderr=output)
         running.append(process)
