@@ -23,7 +23,7 @@ $(READY): envs/requirements.txt pyproject.toml
 	.venv/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY) ## the whole workflow on synthetic films, about 4 minutes on 2 cores; needs no data and no GPU
+demo: $(READY) ## the whole workflow on synthetic films, about 3 minutes on 2 cores; needs no data and no GPU
 	@mkdir -p demo
 	.venv/bin/snakemake --cores 2 --resources gpu=0 --set-threads train=1 evaluate=1 explain=1 --quiet rules host reason \
 	    --directory demo --configfile config/demo.yaml
@@ -54,7 +54,7 @@ report: $(READY) ## report.html of what train-all made, one file that works offl
 test: .venv/kubernetes ## the tests, about 6 minutes on 2 cores
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults
 
-faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 8 minutes on 2 cores
+faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 6 minutes on 2 cores
 	.venv/bin/pytest tests/faults
 
 test-cluster: $(READY) ## the demo on a real Slurm of one machine that does its worst: about 10 minutes on 2 cores

@@ -25,21 +25,15 @@ STRETCHES = (("Python and its libraries", "working on "), ("data and model", " t
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Everything, in folders: one with the workflow on tiny phantoms, and two with empty workflows.
-
-    Snakemake imports pandas for any rule that has a parameter, which is most of what our calls cost more: the second
-    empty workflow's rules have one.
-    """
-    ours, many, empty, with_parameters = (folder / name for name in ("ours", "many", "empty", "parameters"))
+    """Everything, in folders: the workflow on tiny phantoms, with many runs, and an empty workflow."""
+    ours, many, empty = (folder / name for name in ("ours", "many", "empty"))
     write_ours(many, MANY)
     write_ours(ours, TINY)
     write_empty(empty, number_of_rules())
-    write_empty(with_parameters, number_of_rules(), "    params:\n        1,\n")
     calls = [compare_calls("dry run of all", ours, empty, "-n")]
-    for place in (ours, empty, with_parameters):
+    for place in (ours, empty):
         snakemake(place)
     calls.append(compare_calls("call with nothing to do", ours, empty))
-    calls.append(compare_calls("the same, over empty rules that have a parameter", ours, with_parameters))
     return {
         "rules": number_of_rules(),
         "calls": calls,
@@ -94,14 +88,14 @@ def write_ours(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(dict(config)))
 
 
-def write_empty(folder: Path, rules: int, more: str = "") -> None:
+def write_empty(folder: Path, rules: int) -> None:
     """A workflow of so many rules that do nothing, each after the one before."""
     folder.mkdir(parents=True)
     texts = [f'rule all:\n    input:\n        "{rules - 2}.txt",\n']
     for number in range(rules - 1):
         before = f'    input:\n        "{number - 1}.txt",\n' if number else ""
         output = f'    output:\n        "{number}.txt",\n'
-        texts.append(f'rule r{number}:\n{before}{output}{more}    shell:\n        "touch {{output}}"\n')
+        texts.append(f'rule r{number}:\n{before}{output}    shell:\n        "touch {{output}}"\n')
     (folder / "Snakefile").write_text("\n\n".join(texts))
 
 
