@@ -54,8 +54,8 @@ report: $(READY) ## report.html of what train-all made, one file that works offl
 test: .venv/kubernetes ## the tests, about 6 minutes on 2 cores
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults
 
-faults: $(READY) ## kill and harm trainings in every way, and a table of what came of it: about 6 minutes on 2 cores
-	.venv/bin/pytest tests/faults
+faults: .venv/kubernetes ## kill and harm trainings in every way, and a table of what came of it: about 6 minutes on 2 cores
+	.venv/bin/pytest tests/faults tests/workflow/test_kubernetes.py
 
 test-cluster: $(READY) ## the demo on a real Slurm of one machine that does its worst: about 10 minutes on 2 cores
 	tests/cluster/slurm.sh install
