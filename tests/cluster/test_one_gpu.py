@@ -17,11 +17,6 @@ from cluster import wait_for
 GPUS, ACCOUNTING = 1, True
 SPLITS = ("stratified", "center_holdout")
 ONE_THREAD = ["--set-threads", "train=1", "evaluate=1", "explain=1"]
-SIDE_BY_SIDE = [
-    "--set-resources",
-    "evaluate:gpu=0",
-    "explain:gpu=0",
-]  # only the trainings take turns: it saves a minute
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +39,7 @@ def undisturbed(root, tmp_path_factory):
 @pytest.fixture(scope="module")
 def ended(root, slurm, workflow, undisturbed):
     """The folder of the workflow's run, in which each training was hit by what its time brought."""
-    snakemake = workflow("slurm", "--configfile", root / "config/demo.yaml", *ONE_THREAD, *SIDE_BY_SIDE)
+    snakemake = workflow("slurm", "--configfile", root / "config/demo.yaml", *ONE_THREAD)
     for trouble in (cancel, reach_the_time_limit, requeue, lose_the_node, preempt):
         number = wait_for(lambda: in_mid_epoch(slurm, workflow.folder), f"a training to {trouble.__name__}")
         trouble(slurm, number)
