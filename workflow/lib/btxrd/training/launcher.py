@@ -48,7 +48,8 @@ def launch(config: Config, threads: int, log_file: Path | None) -> None:
         raise Interrupted(error.sigval) from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        said_why = failure.exitcode > 0
+        advice = "it said why, above." if said_why else "the same command goes on from the state."
         raise UserError(
-            f"process {rank} of {count} ended with status {failure.exitcode}, so all were ended. "
-            "The same command goes on from the state."
+            f"process {rank} of {count} ended with status {failure.exitcode}, so all were ended; {advice}"
         ) from None
