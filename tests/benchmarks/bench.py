@@ -13,7 +13,8 @@ import numpy as np
 from material import draw_films, overrides, prepare_films
 from turns import CORES, PAIRS, arms, in_turns, ratio, spread, timed, write_results
 
-from btxrd.data.cache import Film, decode_film, fit
+from btxrd.data.cache import Film, decode_film
+from btxrd.data.decoding import fit
 from btxrd.data.table import read_metadata
 from btxrd.progress import parallel_map
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from btxrd.data.cache import Film, build_cache, decode_film, fit, is_blank, open_cache
+from btxrd.data.cache import Film, build_cache, decode_film, open_cache
+from btxrd.data.decoding import fit, is_blank
 from btxrd.errors import UserError
 from btxrd.files import sha256_of_file
 

@@ -18,12 +18,13 @@ from btxrd.data.cache import open_cache
 from btxrd.data.outlines import LESION_SIZES
 from btxrd.evaluation.calibration import calibration_metrics, fit_temperature
 from btxrd.evaluation.evaluate import evaluate
-from btxrd.evaluation.inference import load_trained, run_on_partition
+from btxrd.evaluation.inference import run_on_partition
 from btxrd.evaluation.outputs import EVALUATION_FILES, EVALUATION_PICTURES
 from btxrd.evaluation.thresholds import choose_thresholds
 from btxrd.files import sha256_of_file
 from btxrd.models.classifier import create_model
 from btxrd.training.checkpoint import save_checkpoint
+from btxrd.training.trained import load_trained
 
 CPU = torch.device("cpu")
 TINY = [

@@ -15,7 +15,7 @@ from torch import nn
 
 from btxrd import CLASSES
 from btxrd.config import load_config
-from btxrd.data.cache import fit, placement
+from btxrd.data.decoding import fit, placement
 from btxrd.data.outlines import Outlines, lesion_mask
 from btxrd.errors import UserError
 from btxrd.evaluation.bootstrap import interval_of_mean

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from btxrd.data.cache import fit
+from btxrd.data.decoding import fit
 from btxrd.data.outlines import Outlines, lesion_mask, lesion_share, outlines_of, read_outlines
 
 

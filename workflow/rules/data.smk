@@ -121,7 +121,7 @@ rule cache:
         runtime=20,
     params:
         call=call,
-        code=code("data/cache.py"),
+        code=code("data/cache.py", "data/decoding.py"),
         settings=settings("data.image_size", "data.resize"),
     shell:
         btxrd("cache --threads {threads}")

@@ -1,7 +1,11 @@
 # Each trained network on films it has not seen: how good it is, and where it looks.
 
 EVALUATION_CODE = [
-    f"evaluation/{name}.py" for name in ("calibration", "evaluate", "figures", "inference", "subgroups", "thresholds")
+    "training/trained.py",
+    *(
+        f"evaluation/{name}.py"
+        for name in ("calibration", "companion", "evaluate", "figures", "inference", "subgroups", "thresholds")
+    ),
 ]
 
 
@@ -79,7 +83,7 @@ rule explain:
         runtime=60,
     params:
         call=call,
-        code=code("evaluation/inference.py", "data/outlines.py", *library_files("explain")),
+        code=code("training/trained.py", "evaluation/inference.py", "data/outlines.py", *library_files("explain")),
         run=run_of,
     shell:
         btxrd("explain --override {params.run} --threads {threads} --gpus {resources.gpu}")

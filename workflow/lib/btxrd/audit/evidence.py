@@ -8,7 +8,8 @@ import pandas as pd
 
 from btxrd.audit.annotations import judge_annotations, read_annotations
 from btxrd.audit.splits import SplitOnDisk, read_split
-from btxrd.data.cache import Cache, is_blank, open_cache
+from btxrd.data.cache import Cache, open_cache
+from btxrd.data.decoding import is_blank
 from btxrd.data.splits import read_images
 from btxrd.data.table import age_band
 

@@ -12,18 +12,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from btxrd.data.decoding import decode
 from btxrd.data.table import read_metadata
 from btxrd.errors import UserError, raise_all
 from btxrd.files import write_json, written_whole
 from btxrd.progress import parallel_map
 
 log = logging.getLogger("btxrd")
-
-# A JPEG can be decoded at a fraction of its size, which skips most of the work. What comes out must still be so many
-# times the wanted size, so that the averaging that follows decides the pixels: a film is 0.1 to 0.4 gray levels off.
-LEAST_REDUCED = 2.5
-JPEG = b"\xff\xd8"
-REDUCED = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
 
 
 class Cache:
@@ -152,20 +147,6 @@ def open_cache(index: Path) -> Cache:
     return cache
 
 
-def is_blank(film: np.ndarray) -> bool:
-    """Whether a film shows one gray value and nothing else; the black around a padded film does not count."""
-    return bool(((film == 0) | (film == film.max())).all())
-
-
-class Placement(NamedTuple):
-    """Where a film lies in the square, in px."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
 class Film(NamedTuple):
     """What metadata.csv knows of a film: its file, the hash of it, and its size upright, in px."""
 
@@ -184,41 +165,5 @@ def decode_film(film: Film, size: int, resize: str) -> np.ndarray | str:
         return f"{film.file}: {error.strerror}"
     if _digest(content).hex() != film.sha256:
         return f"{film.file}: not the file that metadata.csv describes; run `snakemake -R table`"
-    place = placement(film.height, film.width, size, resize)
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), _way_to_decode(content, film, place))
-    if image is None:
-        return f"{film.file}: can't be decoded"
-    return _placed(image, place, size)
-
-
-def _way_to_decode(content: bytes, film: Film, place: Placement) -> int:
-    """cv2's flag for the smallest decoding that will do; all of them are gray and honour the EXIF orientation."""
-    if content.startswith(JPEG):  # other formats are decoded whole anyway
-        for reduction, flag in REDUCED.items():
-            least = LEAST_REDUCED * reduction
-            if film.height >= least * place.height and film.width >= least * place.width:
-                return flag
-    return cv2.IMREAD_GRAYSCALE
-
-
-def fit(image: np.ndarray, size: int, resize: str) -> np.ndarray:
-    """Bring a gray image (H, W) to (size, size): `pad` keeps the aspect and centers it on black, `squash` does not."""
-    return _placed(image, placement(*image.shape, size, resize), size)
-
-
-def placement(height: int, width: int, size: int, resize: str) -> Placement:
-    """Where a film of that height and width lies in the square of that size."""
-    if resize == "squash":
-        return Placement(0, 0, size, size)
-    scale = size / max(height, width)
-    height, width = max(1, round(height * scale)), max(1, round(width * scale))
-    return Placement((size - height) // 2, (size - width) // 2, height, width)
-
-
-def _placed(image: np.ndarray, place: Placement, size: int) -> np.ndarray:
-    shrinks = place.height < image.shape[0] or place.width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # area averaging does not alias
-    canvas = np.zeros((size, size), np.uint8)
-    inside = np.s_[place.top : place.top + place.height, place.left : place.left + place.width]
-    canvas[inside] = cv2.resize(image, (place.width, place.height), interpolation=method)
-    return canvas
+    image = decode(content, film.height, film.width, size, resize)
+    return f"{film.file}: can't be decoded" if image is None else image

@@ -16,7 +16,8 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from btxrd.data.cache import Cache, is_blank
+from btxrd.data.cache import Cache
+from btxrd.data.decoding import is_blank
 
 HASH_BITS = 64
 COMPARED_SIDE = 64  # px; the smallest cache, so that cases do not depend on its size

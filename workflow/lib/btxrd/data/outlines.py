@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from btxrd.data.cache import placement
+from btxrd.data.decoding import placement
 
 LESION_SIZES = {"under 1 %": 0.01, "1 to 5 %": 0.05, "5 % and more": 1.01}  # below this share of the film
 
@@ -61,7 +61,7 @@ def outlines_of(folder: Path, image_id: str) -> Outlines | None:
 
 
 def on_cached_film(outlines: Outlines, size: int, resize: str) -> list[np.ndarray]:
-    """The polygons in the pixels of the film as cached, (size, size); see data/cache.py, `fit`."""
+    """The polygons in the pixels of the film as cached, (size, size); see data/decoding.py, `fit`."""
     top, left, height, width = placement(outlines.height, outlines.width, size, resize)
     scale = np.array([width / outlines.width, height / outlines.height])
     return [polygon * scale + (left, top) for polygon in outlines.polygons]

@@ -16,7 +16,8 @@ from btxrd.data.table import age_band, read_metadata
 from btxrd.evaluation import figures
 from btxrd.evaluation.bootstrap import RESAMPLES
 from btxrd.evaluation.calibration import calibration_metrics, fit_temperature
-from btxrd.evaluation.inference import Outputs, load_trained, run_on_partition
+from btxrd.evaluation.companion import Companion, Surroundings
+from btxrd.evaluation.inference import Outputs, run_on_partition
 from btxrd.evaluation.judgement import judge, proportion, shown
 from btxrd.evaluation.metrics import HEADLINE
 from btxrd.evaluation.outputs import CALIBRATION, CONFUSION, INFERENCE, METRICS, PRECISION_RECALL, PREDICTIONS, ROC
@@ -24,6 +25,7 @@ from btxrd.evaluation.subgroups import judge_subgroups
 from btxrd.evaluation.thresholds import choose_thresholds
 from btxrd.files import sha256_of_file, write_json, written_whole
 from btxrd.training.devices import working_device
+from btxrd.training.trained import load_trained
 
 log = logging.getLogger("btxrd")
 
@@ -33,7 +35,6 @@ LOGITS, PROBABILITIES = (tuple(f"{kind}_{name.lower()}" for name in CLASSES) for
 PREDICTION_COLUMNS = (
     "image_id", "case_id", "center", "hospital", "label", *LOGITS, *PROBABILITIES, "predicted", "partition",
 )  # fmt: skip
-FAR = 0.99  # of val's images lie nearer to its middle than the distance at which a film is called out of place
 
 
 def evaluate(
@@ -75,7 +76,8 @@ def evaluate(
         ),
     }
     write_json(facts, folder / METRICS)
-    write_json(_for_users(identity["sha256"], outputs["val"], temperature, thresholds), folder / INFERENCE)
+    companion = Companion(identity["sha256"], temperature, thresholds, Surroundings.of(outputs["val"].features))
+    write_json(companion.as_json(), folder / INFERENCE)
     _draw(outputs["test"], facts, thresholds, note, folder)
     _log_headline(split, facts)
 
@@ -157,30 +159,6 @@ def _described(predictions: pd.DataFrame, metadata_file: str | Path, annotations
     images["age band"], images["lesion size"] = age_band(images["age"]), lesion_size(shares)
     images["class"] = images["label"].map(CLASSES.index)
     return images
-
-
-def _for_users(
-    checkpoint_sha256: str, val: Outputs, temperature: float, thresholds: Mapping[str, float | None]
-) -> dict[str, Any]:
-    """What whoever uses the network on other films needs beside it.
-
-    A film is far from what the network knows where the root mean square of its standardised features is above
-    `distance`: FAR of val's images lie below.
-    """
-    features = val.features.astype(float)
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    distances = np.sqrt((((features - mean) / spread) ** 2).mean(axis=1))
-    return {
-        "checkpoint_sha256": checkpoint_sha256,
-        "class_names": list(CLASSES),
-        "temperature": temperature,
-        "malignant_thresholds": dict(thresholds),  # on the probability before the temperature
-        "features": {
-            "mean": [float(f"{value:.6g}") for value in mean],
-            "std": [float(f"{value:.6g}") for value in spread],
-            "distance": float(np.quantile(distances, FAR)),
-        },
-    }
 
 
 def _draw(

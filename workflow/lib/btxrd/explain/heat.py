@@ -18,9 +18,9 @@ from torch import nn
 
 from btxrd.data.cache import Cache
 from btxrd.errors import UserError
-from btxrd.evaluation.inference import Trained
 from btxrd.models.classifier import GrayClassifier
 from btxrd.progress import progress
+from btxrd.training.trained import Trained
 
 METHOD = f"Grad-CAM (grad-cam {version('grad-cam')})"
 BATCH = 16  # films; bounds the memory

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from btxrd.data.cache import placement
+from btxrd.data.decoding import placement
 from btxrd.data.outlines import Outlines, lesion_mask
 
 TOLERANCE = 0  # px that the maximum may lie outside the outline and still be a hit

@@ -13,7 +13,7 @@ from btxrd import CLASSES
 from btxrd.data.cache import Cache, open_cache
 from btxrd.data.outlines import LESION_SIZES, Outlines, lesion_mask, outlines_of
 from btxrd.evaluation.bootstrap import LEVEL, RESAMPLES
-from btxrd.evaluation.inference import Trained, load_trained, run_on_partition
+from btxrd.evaluation.inference import run_on_partition
 from btxrd.explain.chart import draw_chart
 from btxrd.explain.gallery import Exhibits, choose_films, draw_gallery
 from btxrd.explain.heat import METHOD, MapLayer, find_map_layer, heat_of_films
@@ -23,6 +23,7 @@ from btxrd.explain.summary import FEW, MEASURES, summarise
 from btxrd.files import sha256_of_file, write_json, written_whole
 from btxrd.training.devices import working_device
 from btxrd.training.environment import set_determinism
+from btxrd.training.trained import Trained, load_trained
 
 log = logging.getLogger("btxrd")
 
