@@ -5,7 +5,9 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from btxrd import __version__, paths
 from btxrd.config import Config, config_of_split, load_config, main_seed, merged
@@ -227,10 +229,29 @@ def baselines(config: Config, options: Options) -> None:
     make_baselines(name, paths.METADATA, tables, caveats(config, name), config["seed"], target)
 
 
-COMMANDS: Sequence[Callable[[Config, Options], None]] = (
+STAGES: Sequence[Callable[[Config, Options], None]] = (
     download, extract, phantom, table, cache, case_names, cases, split, weights, train, plot,
     evaluate, explain, compare, card, audit, baselines,
 )  # fmt: skip
+
+
+def predict(options: Options) -> int:
+    """judge any films with a checkpoint: JPEG, PNG, TIFF, DICOM, files or folders"""
+    os.environ["OMP_NUM_THREADS"] = "1"  # a core reads and judges films of its own
+    from btxrd.prediction.predict import predict
+
+    return predict(
+        options.checkpoint,
+        options.films,
+        options.out,
+        options.heatmaps,
+        options.inference,
+        options.device,
+        options.threads,
+    )
+
+
+USES: Sequence[Callable[[Options], int | None]] = (predict,)  # of a trained network: a checkpoint is all they go by
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -240,12 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     set_up_logging(options.log, leads=own_place()[0] == 0)
     try:
-        config = load_config(options.config, options.override)
-        if "gpus" in options and options.gpus == 0:
-            config = merged(config, {"device": "cpu"})
-        if options.directory:
-            os.chdir(options.directory)
-        options.run(config, options)
+        return options.run(options) or 0
     except UserError as error:
         log.error("btxrd %s: %s", options.command, error)
         return 1
@@ -262,7 +278,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("btxrd %s: internal error: %s: %s", options.command, type(error).__name__, error)
         log_to_file_only("".join(traceback.format_exception(error)))
         return 1
-    return 0
+
+
+def _run_stage(stage: Callable[[Config, Options], None], options: Options) -> None:
+    config = load_config(options.config, options.override)
+    if "gpus" in options and options.gpus == 0:
+        config = merged(config, {"device": "cpu"})
+    if options.directory:
+        os.chdir(options.directory)
+    stage(config, options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -272,21 +296,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for command in COMMANDS:
-        about = command.__doc__
-        sub = commands.add_parser(command.__name__, help=about, description=about)
+    for stage in STAGES:
+        sub = _add_command(commands, stage)
         sub.add_argument(
             "--config", nargs="+", type=str, default=[], metavar="FILE",
             help="YAML files, a later one over an earlier one, or JSON text; defaults fill the rest",
         )  # fmt: skip
         sub.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10")
-        sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
-        sub.add_argument("--log", type=_absolute, metavar="FILE", help="write the log lines to this file, too")
         sub.add_argument("--directory", type=Path, metavar="DIR", help="where all other files lie")
-        sub.set_defaults(run=command)
+        sub.set_defaults(run=partial(_run_stage, stage))
     for name in ("train", "evaluate", "explain"):
         commands.choices[name].add_argument("--gpus", type=int, default=1, help="0 keeps to the CPU")
+    for use in USES:
+        sub = _add_command(commands, use)
+        sub.add_argument(
+            "--checkpoint", type=Path, required=True, metavar="FILE", help="e.g. checkpoints/best_stratified.pt"
+        )
+        sub.add_argument(
+            "--inference", type=Path, metavar="FILE",
+            help="its inference.json (default: where the workflow puts it)",
+        )  # fmt: skip
+        sub.set_defaults(run=use)
+    _add_options_of_predict(commands.choices["predict"])
     return parser
+
+
+def _add_command(commands: Any, command: Callable) -> argparse.ArgumentParser:
+    about = command.__doc__
+    sub = commands.add_parser(command.__name__, help=about, description=about)
+    sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
+    sub.add_argument("--log", type=_absolute, metavar="FILE", help="write the log lines to this file, too")
+    return sub
+
+
+def _add_options_of_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("films", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders with all below them")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="predictions as .csv or .json (default: printed)")
+    parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="draw where the network looks on each film")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
 
 
 def _absolute(path: str) -> Path:

@@ -2,6 +2,7 @@
 
 import io
 import stat
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ END_OF_JPEG, TAIL = b"\xff\xd9", 1024  # a whole JPEG has its end marker in so m
 COLORED = 8  # gray levels between the channels, on average; colour films of BTXRD have 0
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # modes, as Pillow names them
 WHITE_IS_ZERO = {262: 0}  # of a TIFF; Pillow heeds it in 8 bits alone
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MOST_PIXELS is the limit here
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def _read_dicom(content: bytes, size: int, resize: str) -> ReadFilm:
     dataset = open_dicom(content)
     height, width = size_of_dicom(dataset)
     _check_size(height, width)
-    film, warnings = film_of_dicom(dataset)
-    return _seen(fit(film, size, resize), height, width, warnings)
+    film, told = film_of_dicom(dataset)
+    return _seen(fit(film, size, resize), height, width, told)
 
 
 def _read_image(content: bytes, kind: str, size: int, resize: str) -> ReadFilm:
@@ -81,7 +84,7 @@ def _read_image(content: bytes, kind: str, size: int, resize: str) -> ReadFilm:
             if not is_jpeg or END_OF_JPEG not in content[-TAIL:]:
                 image.load()  # which fails where the file is cut off; OpenCV would go on with what there is
             square = decode(content, height, width, size, resize) if is_jpeg else fit(_gray(image), size, resize)
-            warnings = _warnings(image, kind, content)
+            told = _warnings(image, kind, content)
     except UserError:
         raise
     except Image.DecompressionBombError:
@@ -90,7 +93,7 @@ def _read_image(content: bytes, kind: str, size: int, resize: str) -> ReadFilm:
         raise UserError(f"a damaged or cut-off {kind}") from None
     if square is None:
         raise UserError(f"a damaged {kind}")
-    return _seen(square, height, width, warnings)
+    return _seen(square, height, width, told)
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -141,7 +144,7 @@ def _is_colored(image: Image.Image, kind: str, content: bytes) -> bool:
     return bool(np.ptp(colors, axis=2).mean() > COLORED)
 
 
-def _seen(square: np.ndarray, height: int, width: int, warnings: list[str]) -> ReadFilm:
+def _seen(square: np.ndarray, height: int, width: int, told: list[str]) -> ReadFilm:
     blank = ["one gray value and nothing else"] if is_blank(square) else []
     small = [f"only {width} × {height} px"] if min(height, width) < LEAST_SIDE else []
-    return ReadFilm(square, height, width, [*warnings, *blank, *small])
+    return ReadFilm(square, height, width, [*told, *blank, *small])
