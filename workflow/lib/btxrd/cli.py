@@ -251,7 +251,21 @@ def predict(options: Options) -> int:
     )
 
 
-USES: Sequence[Callable[[Options], int | None]] = (predict,)  # of a trained network: a checkpoint is all they go by
+def export(options: Options) -> None:
+    """write a checkpoint's network as ONNX, TorchScript or safetensors"""
+    from btxrd.prediction.export import export
+
+    export(options.checkpoint, options.format, options.out, options.inference, options.threads)
+
+
+def serve(options: Options) -> None:
+    """open a page on this machine into which films can be dropped"""
+    from btxrd.prediction.serve import serve
+
+    serve(options.checkpoint, options.inference, options.host, options.port)
+
+
+USES: Sequence[Callable[[Options], int | None]] = (predict, export, serve)  # all they need is a checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -318,6 +332,8 @@ def _parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         sub.set_defaults(run=use)
     _add_options_of_predict(commands.choices["predict"])
+    _add_options_of_export(commands.choices["export"])
+    _add_options_of_serve(commands.choices["serve"])
     return parser
 
 
@@ -334,6 +350,16 @@ def _add_options_of_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="predictions as .csv or .json (default: printed)")
     parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="draw where the network looks on each film")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+
+
+def _add_options_of_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", required=True, choices=("onnx", "torchscript", "safetensors"))
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: beside the checkpoint)")
+
+
+def _add_options_of_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=8501, help="default: 8501")
 
 
 def _absolute(path: str) -> Path:

@@ -150,9 +150,12 @@ def _enlarged(picture: np.ndarray) -> np.ndarray:
     return cv2.resize(picture, (FILM, FILM), interpolation=method)
 
 
-def overlay(film: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A gray film with heat over it, uint8 (height, width, 3); the colder, the more of the film is seen."""
-    opacity = OPACITY * heat[:, :, None]
+def overlay(film: np.ndarray, heat: np.ndarray, hottest: float = OPACITY) -> np.ndarray:
+    """A gray film with heat over it, uint8 (height, width, 3); the colder, the more of the film is seen.
+
+    `hottest` is the opacity of the hottest pixel.
+    """
+    opacity = hottest * heat[:, :, None]
     colors = 255 * HEAT(heat)[:, :, :3]
     return (opacity * colors + (1 - opacity) * film[:, :, None]).round().astype(np.uint8)
 

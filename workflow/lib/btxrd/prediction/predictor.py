@@ -100,13 +100,13 @@ def _companion_of(checkpoint: Path, trained: Trained, named: Path | None) -> Com
         if companion.checkpoint_sha256 != sha256:
             raise UserError(f"{named}: it belongs to another checkpoint than {checkpoint}.")
         return companion
-    for place in companion_places(checkpoint, trained.config, "inference.json"):
+    for place in result_places(checkpoint, trained.config, "inference.json"):
         if place.is_file() and (companion := read_companion(place)).checkpoint_sha256 == sha256:
             return companion
     return None
 
 
-def companion_places(checkpoint: Path, config: dict[str, Any], name: str) -> list[Path]:
+def result_places(checkpoint: Path, config: dict[str, Any], name: str) -> list[Path]:
     """Where a result of a checkpoint's split may lie: beside it, and in the results of the run that it was made in."""
     split = config["training"]["split_strategy"]
     above = checkpoint.absolute().parents
