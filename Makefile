@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 CORES ?= all
+CHECKPOINT ?= checkpoints/best_stratified.pt
 SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
 REPORT = --report report.html --report-stylesheet "$(CURDIR)/workflow/report/style.css"
 BENCH = .venv/bin/python tests/benchmarks
@@ -10,8 +11,8 @@ LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-a
     --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train train-all cluster report test faults test-cluster bench bench-growth bench-scale bench-quality \
-    bench-exactness bench-gpu test-demo lint format lock clean
+.PHONY: help demo train train-all cluster report serve test faults test-cluster bench bench-predict bench-growth bench-scale \
+    bench-quality bench-exactness bench-gpu test-demo lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -47,11 +48,18 @@ cluster: $(READY) $(if $(ON_KUBERNETES),.venv/kubernetes) ## the same on a clust
 report: $(READY) ## report.html of what train-all made, one file that works offline
 	$(SNAKEMAKE) $(REPORT)
 
+.venv/extras: $(READY) envs/export.txt envs/serve.txt
+	.venv/bin/python -m pip install --require-hashes -r envs/export.txt -r envs/serve.txt
+	@touch $@
+
+serve: .venv/extras ## a page on this machine into which films can be dropped (CHECKPOINT=checkpoints/best_stratified.pt)
+	.venv/bin/btxrd serve --checkpoint $(CHECKPOINT)
+
 .venv/kubernetes: $(READY) envs/kubernetes.txt
 	.venv/bin/python -m pip install --target $@ --upgrade --require-hashes -r envs/kubernetes.txt
 	@touch $@
 
-test: .venv/kubernetes ## the tests, about 6 minutes on 2 cores
+test: .venv/kubernetes .venv/extras ## the tests, about 6 minutes on 2 cores
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults
 
 faults: .venv/kubernetes ## kill and harm trainings in every way, and a table of what came of it: about 6 minutes on 2 cores
@@ -67,6 +75,9 @@ test-cluster: $(READY) ## the demo on a real Slurm of one machine that does its 
 
 bench: .venv/bench ## speed against the limit and what people use today: about 20 minutes on 2 cores, to docs/benchmarks.md
 	$(BENCH)/bench.py && $(BENCH)/overhead.py && $(BENCH)/table.py
+
+bench-predict: $(READY) ## 500 films through btxrd predict, and the first answer: about 3 minutes on 2 cores
+	$(BENCH)/predict.py && $(BENCH)/table.py
 
 bench-growth: $(READY) ## 1, 4 and 16 times the films: about 8 minutes on 2 cores
 	$(BENCH)/growth.py && $(BENCH)/table.py
@@ -101,6 +112,8 @@ format: $(READY) ## bring Python and Snakemake code into form
 lock: ## renew envs/*.txt from envs/*.in (needs uv)
 	$(LOCK) envs/requirements.in --output-file envs/requirements.txt
 	$(LOCK) envs/kubernetes.in --output-file envs/kubernetes.txt --constraint envs/requirements.txt
+	$(LOCK) envs/export.in --output-file envs/export.txt --constraint envs/requirements.txt
+	$(LOCK) envs/serve.in --output-file envs/serve.txt --constraint envs/requirements.txt
 	$(LOCK) envs/bench.in --output-file envs/bench.txt --no-deps --constraint envs/requirements.txt
 
 clean: ## remove the demo

@@ -133,6 +133,22 @@ def growth(figures: dict[str, Any]) -> str:
     return f"{hardware(figures)} {what}\n\n{table(head, rows)}"
 
 
+def prediction(figures: dict[str, Any]) -> str:
+    """`btxrd predict`, the first answer, memory and the exported network."""
+    first = figures["first"] | {"met": figures["first"]["low"] <= figures["first"]["bar"]}
+    rows = [
+        (f"films/s, {figures['films']} JPEGs of {figures['film']} px at {figures['image_size']} px",
+         spread(figures["predict_per_second"]), f"the network alone {spread(figures['forward_per_second'])}",
+         ratio(figures["rate"]), bar(figures["rate"])),
+        ("seconds to the first answer", spread(figures["first_seconds"], 2),
+         f"its imports alone {spread(figures['import_seconds'], 2)}", ratio(first), bar(first, "≤")),
+    ]  # fmt: skip
+    head = ("`btxrd predict`", "measured", "against", "ratio", "bar")
+    memory = ", ".join(f"{mb:.0f} MB with {films} films" for films, mb in figures["memory_mb"].items())
+    latency = f"A batch of the exported network, medians:\n\n```\n{figures['latency'].rstrip()}\n```"
+    return f"{hardware(figures)}\n\n{table(head, rows)}\n\nPeak memory: {memory}.\n\n{latency}"
+
+
 def quality(figures: dict[str, Any]) -> str:
     """Validation loss of both paths, seed by seed."""
     columns = figures["seeds"], figures["val_loss"], figures["plain_val_loss"]
@@ -225,7 +241,7 @@ def rounded(value: float) -> str:
 Sections = dict[str, Sequence[Callable[[dict[str, Any]], str]]]  # of a page, by the file with their figures
 SECTIONS: Sections = {
     "bench": (limit, peers, ingest), "overhead": (overhead,), "exactness": (exactness,), "growth": (growth,),
-    "quality": (quality,), "gpu": (gpu,),
+    "predict": (prediction,), "quality": (quality,), "gpu": (gpu,),
 }  # fmt: skip
 SCALE_SECTIONS: Sections = {"scale": (memory, rates, costs)}
 

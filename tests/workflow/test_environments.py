@@ -83,11 +83,21 @@ def test_container_has_the_name_that_pods_are_started_from(root):
     assert built == profile["container-image"] == f"{project['name']}:{project['version']}"
 
 
-def test_kubernetes_adds_to_the_pinned_packages_and_contradicts_none(root):
-    pinned, more = pins(root / "envs/requirements.txt"), pins(root / "envs/kubernetes.txt")
+@pytest.mark.parametrize("name", ["kubernetes", "export", "serve"])
+def test_optional_packages_add_to_the_pinned_ones_and_contradict_none(root, name):
+    pinned, more = pins(root / "envs/requirements.txt"), pins(root / f"envs/{name}.txt")
     shared = pinned.keys() & more.keys()
     assert shared < more.keys()
     assert {name: more[name] for name in shared} == {name: pinned[name] for name in shared}
+
+
+def test_extras_are_the_lists_of_optional_packages(root):
+    setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    extras = setuptools["dynamic"]["optional-dependencies"]
+    assert extras == {name: {"file": [f"envs/{name}.in"]} for name in ("export", "serve")}
+    for name in extras:
+        named = [line.split("#")[0].strip() for line in (root / f"envs/{name}.in").read_text().splitlines()]
+        assert {package for package in named if package} <= pins(root / f"envs/{name}.txt").keys()
 
 
 def test_workflow_catalog_names_flags_that_snakemake_has(root):
