@@ -260,6 +260,7 @@ def export(options: Options) -> None:
 
 def serve(options: Options) -> None:
     """open a page on this machine into which films can be dropped"""
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     from btxrd.prediction.serve import serve
 
     serve(options.checkpoint, options.inference, options.host, options.port)

@@ -18,8 +18,8 @@ from btxrd.files import sha256_of_file
 from btxrd.plots import CLASS_STYLES
 from btxrd.prediction.heatmaps import Explainer, as_shown
 from btxrd.prediction.predictor import Prediction, Predictor, result_places
+from btxrd.prediction.serve import MOST_FILMS
 
-MOST_FILMS = 12
 STYLE = """<style>
   .btxrd-foot { position: fixed; left: 0; right: 0; bottom: 0; z-index: 1000; padding: .55rem 1rem;
     background: #fff3cd; border-top: 1px solid #e0c36a; color: #553c00; text-align: center; font-size: .95rem; }
@@ -47,7 +47,6 @@ class Judged:
 @st.cache_resource(show_spinner="Loading the network …")
 def load(checkpoint: str, companion: str) -> Explainer:
     """The network, once for all visitors."""
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     return Explainer(Predictor(Path(checkpoint), torch.device("cpu"), Path(companion) if companion else None))
 
 
@@ -60,7 +59,7 @@ def main() -> None:
     st.title("What a network says of a film")
     st.write(f"Radiographs of bones, as {', '.join(CLASSES[:-1])} or {CLASSES[-1]}. {NOT_CLINICAL.capitalize()}.")
     uploads = st.file_uploader(
-        f"JPEG, PNG, TIFF or DICOM, up to {MOST_FILMS} films. They stay in this machine's memory while they are shown.",
+        f"Drop up to {MOST_FILMS} films here: JPEG, PNG, TIFF or DICOM. They are kept in memory while they are shown.",
         accept_multiple_files=True,
     )
     if len(uploads) > MOST_FILMS:
@@ -107,7 +106,8 @@ def show(key: str, name: str, judged: Judged | str) -> None:
         opacity = st.slider("heat over the film, %", 0, 100, 60, key=key)
         label = judged.prediction.predicted
         st.image(overlay(judged.film, judged.heat, opacity / 100), width="stretch", alt=f"The film, heat for {label}")
-        words = f"Heat: where something speaks for {label}, not why (Grad-CAM, {judged.cells} × {judged.cells} cells)."
+        cells = f"{judged.cells}&nbsp;×&nbsp;{judged.cells} cells"
+        words = f"Heat: where something speaks for {label}, not why (Grad-CAM, {cells})."
         st.html(f'<div class="btxrd-note">{words}</div>')
 
 
@@ -145,4 +145,5 @@ def about(predictor: Predictor) -> str:
     )
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ from btxrd.prediction.predictor import Predictor
 log = logging.getLogger("btxrd")
 
 PAGE = Path(__file__).with_name("page.py")
-MOST_MEGABYTES = 64  # of an upload
+MOST_FILMS, MOST_MEGABYTES = 12, 64  # on the page; of a film
 
 
 def serve(checkpoint: Path, companion: Path | None, host: str, port: int) -> None:
