@@ -107,6 +107,7 @@ def _table(paths: Sequence[Path]) -> Write:
     """Lines above the progress bar; a long name keeps its end, which tells more than its beginning."""
     longest = max((len(_printable(Row(path, None, "").file)) for path in paths), default=0)
     width = max(LEAST_WIDTH, min(longest, shutil.get_terminal_size().columns - NUMBERS))
+    tqdm.write(f"{'':{width}}  {'':10}{'probability (calibrated)':>36}")
     tqdm.write(f"{'file':{width}}  {'predicted':10}" + "".join(f"{name:>12}" for name in CLASSES))
 
     def write(row: Row) -> None:
