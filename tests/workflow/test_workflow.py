@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -416,3 +418,21 @@ def test_report_shows_the_command_of_a_stage(reader):
 def test_report_works_offline_and_without_an_error(reader, seen):
     assert reader.requests == []
     assert reader.errors == []
+
+
+def test_prediction_needs_a_checkpoint_alone_and_says_what_evaluation_said(done):
+    command = [sys.executable, "-m", "btxrd", "predict", "--checkpoint", done / "checkpoints/best_center_holdout.pt"]
+    subprocess.run([*command, done / "resources/phantom/images", "--out", "said.csv"], check=True, capture_output=True)
+    said = pd.read_csv("said.csv").assign(image_id=lambda rows: rows["file"].map(lambda file: Path(file).stem))
+    columns = ["probability_normal", "probability_benign", "probability_malignant"]
+    judged = pd.read_csv(done / "results/center_holdout/predictions.csv")
+    both = judged.assign(image_id=judged["image_id"].map(lambda name: Path(name).stem)).merge(said, on="image_id")
+    assert len(both) == len(judged)
+    assert (
+        abs(both[[f"{name}_x" for name in columns]].values - both[[f"{name}_y" for name in columns]].values).max()
+        < 1e-5
+    )
+    temperature = json.loads((done / "results/center_holdout/inference.json").read_text())["temperature"]
+    scaled = both[[f"{name}_y" for name in columns]].values ** (1 / temperature)
+    calibrated = both[[name.replace("probability", "calibrated") for name in columns]].values
+    assert abs(scaled / scaled.sum(axis=1, keepdims=True) - calibrated).max() < 1e-5

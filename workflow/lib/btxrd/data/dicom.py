@@ -6,6 +6,7 @@ says of a damaged element could quote it, so its own words go nowhere.
 
 import io
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ ELEMENTS = (
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
 )  # fmt: skip
 RADIOGRAPHS = {"CR", "DX", "RG", "RF", "OT", "SC", ""}  # modalities; the last three say nothing
+MODALITY = re.compile("[A-Z]{2,8}")  # anything else may be words that someone put there
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 MOST_LEVELS = 2**16
 
@@ -142,7 +144,8 @@ def _warnings(dataset: pydicom.Dataset, interpretation: str) -> list[str]:
     in_gray = interpretation in GRAY
     windowed = bool(_has_window(dataset) or dataset.get("VOILUTSequence"))
     told: dict[str, Callable[[], bool] | Any] = {
-        f"no radiograph: its modality is {modality}": modality not in RADIOGRAPHS,
+        f"no radiograph: its modality is {modality if MODALITY.fullmatch(modality) else 'another'}": modality
+        not in RADIOGRAPHS,
         "in colour": not in_gray,
         f"{frames} images in one file: the first is taken": frames > 1,
         "without a window: its darkest value is taken as black, its brightest as white": in_gray and not windowed,
