@@ -178,9 +178,7 @@ def test_window_is_that_of_the_standard_after_the_rescale(center, width, slope, 
     rescale = {"RescaleSlope": slope, "RescaleIntercept": intercept} if slope else {}
     found = seen(dicom(WindowCenter=[center, 7], WindowWidth=[width, 7], **rescale))  # the first of two is taken
     values = RAMP * float(slope or 1) + (intercept or 0)
-    if (center, width) == (2048, 8192) and slope:  # levels are kept in relation to those that values can have
-        pass
-    assert np.abs(found.square - linear(values, center, width)).max() <= 1
+    assert np.array_equal(found.square, linear(values, center, width))
     assert "without" not in str(found.warnings)
 
 

@@ -38,9 +38,10 @@ class Trained:
 def load_trained(path: str | Path, device: torch.device) -> Trained:
     """Build the network of a checkpoint; raises UserError for a file that is not one."""
     checkpoint = load_checkpoint(path)
-    if "config" not in checkpoint:
-        raise UserError(f"{path}: no checkpoint of this project: it does not say what network it is of.")
-    network = checkpoint["config"]["model"]
-    model = create_model(network["backbone"], network["num_classes"], network["dropout"])
+    try:
+        network = checkpoint["config"]["model"]
+        model = create_model(network["backbone"], network["num_classes"], network["dropout"])
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: no checkpoint of this project: it does not say what network it is of.") from None
     restore_weights(model, checkpoint, path)
     return Trained(model.to(device).eval(), checkpoint, device)
