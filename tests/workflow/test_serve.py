@@ -49,7 +49,7 @@ sys.exit(main(sys.argv[1:]))
 def network(tmp_path_factory):
     """The checkpoint of a network that saw nothing, with a companion to which every film is far, and some films."""
     folder = tmp_path_factory.mktemp("serve")
-    checkpoint = folder / "best_stratified.pt"
+    checkpoint = folder / "checkpoints/best_stratified.pt"
     config = load_config([], ["model.pretrained=false", "data.image_size=64"])
     torch.manual_seed(1)
     model = create_model(config["model"]["backbone"])
@@ -57,10 +57,13 @@ def network(tmp_path_factory):
     save_checkpoint(content | {"model": model.backbone.state_dict()}, checkpoint)
     around = Surroundings(np.zeros(1280), np.ones(1280), 1e-9)
     companion = Companion(sha256_of_file(checkpoint), 2.0, {"youden": 0.0, "sensitivity_0.90": 2.0}, around)
-    write_json(companion.as_json(), folder / "inference.json")
+    write_json(companion.as_json(), folder / "results/stratified/inference.json")
     gradient = np.add.outer(np.arange(300), np.arange(200)).astype(np.uint8)
-    Image.fromarray(gradient).save(folder / NAME)
-    (folder / "note.txt").write_text("no film")
+    Image.fromarray(gradient).save(checkpoint.with_name(NAME))
+    checkpoint.with_name("note.txt").write_text("no film")
+    wide = " | ".join(["center_holdout"] * 9)
+    card = f"# Model card\n\n`{sha256_of_file(checkpoint)}`\n\n| {wide} |\n|{'---|' * 9}\n| {wide} |\n"
+    (folder / "results/model_card.md").write_text(card)
     return checkpoint
 
 
@@ -222,10 +225,14 @@ def test_slider_takes_the_heat_off_the_film(page, network):
     assert pixels.std() > 5
 
 
-def test_model_card_is_there(page):
+def test_model_card_is_there_and_stays_within_its_frame(page, network):
     page.get_by_text("About this network").click()
-    page.get_by_text("best_stratified.pt").wait_for()
-    assert "efficientnet_b0" in page.locator("[data-testid=stExpander]").inner_text()
+    page.get_by_text("Model card").wait_for()
+    page.get_by_text(sha256_of_file(network)).wait_for()
+    frame = page.locator("[data-testid=stExpander]").bounding_box()
+    for part in page.locator("[data-testid=stExpander] :is(table, p, h1)").all():
+        box = part.bounding_box()
+        assert frame["x"] <= box["x"] < box["x"] + box["width"] <= frame["x"] + frame["width"]
 
 
 def test_too_many_and_too_large_files_are_refused_in_words(page, network, tmp_path):

@@ -266,11 +266,11 @@ def serve(options: Options) -> None:
     serve(options.checkpoint, options.inference, options.host, options.port)
 
 
-USES: Sequence[Callable[[Options], int | None]] = (predict, export, serve)  # all they need is a checkpoint
+USES: Sequence[Callable[[Options], int | None]] = (predict, export, serve)  # they need a checkpoint, no configuration
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 1 with one sentence on stderr."""
+    """Run one command; returns the exit status: 0, what the command says, or 1 with one sentence on stderr."""
     options = _parser().parse_args(arguments)
     from btxrd.progress import log_to_file_only, set_up_logging
 

@@ -30,6 +30,8 @@ STYLE = """<style>
   .btxrd-track { background: #ececec; border-radius: 3px; height: 1.1rem; }
   .btxrd-bar { border-radius: 3px; height: 100%; min-width: 2px; }
   .btxrd-value { text-align: right; font-variant-numeric: tabular-nums; }
+  [data-testid=stExpander] table { display: block; overflow-x: auto; font-size: .875rem; }
+  [data-testid=stExpander] code { overflow-wrap: anywhere; white-space: normal; }
   .btxrd-note { color: #555; font-size: .9rem; }
 </style>"""
 
