@@ -78,12 +78,15 @@ def _read_dicom(content: bytes, size: int, resize: str) -> ReadFilm:
 def _read_image(content: bytes, kind: str, size: int, resize: str) -> ReadFilm:
     try:
         with Image.open(io.BytesIO(content)) as image:
-            height, width = _upright_size(image)
-            _check_size(height, width)
-            is_jpeg = kind == "JPEG"
-            if not is_jpeg or END_OF_JPEG not in content[-TAIL:]:
-                image.load()  # which fails where the file is cut off; OpenCV would go on with what there is
-            square = decode(content, height, width, size, resize) if is_jpeg else fit(_gray(image), size, resize)
+            _check_size(image.height, image.width)
+            if kind == "JPEG":
+                height, width = _upright_size(image)
+                if END_OF_JPEG not in content[-TAIL:]:
+                    image.load()  # which fails where the file is cut off; OpenCV would go on with what there is
+                square = decode(content, height, width, size, resize)
+            else:
+                gray = _gray(image)
+                (height, width), square = gray.shape, fit(gray, size, resize)
             told = _warnings(image, kind, content)
     except UserError:
         raise
@@ -97,7 +100,7 @@ def _read_image(content: bytes, kind: str, size: int, resize: str) -> ReadFilm:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width of an image as its EXIF turns it."""
+    """Height and width of a JPEG as its EXIF turns it."""
     turned = image.getexif().get(0x0112, 1) >= 5
     return image.size if turned else image.size[::-1]
 

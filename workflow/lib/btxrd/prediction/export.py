@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
@@ -20,7 +19,9 @@ from btxrd.caveats import NOT_CLINICAL
 from btxrd.errors import UserError
 from btxrd.files import sha256_of_file, written_whole
 from btxrd.models.classifier import GrayClassifier
+from btxrd.prediction.fused import soft_shapes
 from btxrd.prediction.predictor import Predictor
+from btxrd.training.devices import keep_freed_memory
 
 log = logging.getLogger("btxrd")
 
@@ -38,13 +39,14 @@ def export(checkpoint: Path, form: str, out: Path | None, companion: Path | None
     Raises UserError where the file says something else than PyTorch, or a library for it is missing.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as all our commands do, or PyTorch would look slow below
     predictor = Predictor(checkpoint, torch.device("cpu"), companion)
     target = out or checkpoint.with_name(checkpoint.stem + ENDINGS[form])
     if target.resolve() == checkpoint.resolve():
         raise UserError(f"--out {target}: that is the checkpoint itself.")
     log.info("%s.", NOT_CLINICAL.capitalize())
     model = predictor.trained.model.requires_grad_(False)
-    films = _films(FILMS, predictor.size)
+    films = soft_shapes(FILMS, predictor.size)[:, None]
     with written_whole(target) as temporary:
         run = WRITERS[form](model, films, _metadata(predictor, form), temporary, threads)
         difference = _largest_difference(_run_torch(model), run, films)
@@ -54,12 +56,6 @@ def export(checkpoint: Path, form: str, out: Path | None, companion: Path | None
              target, target.stat().st_size / 1e6, FILMS, difference, LIMIT)  # fmt: skip
     if form != "safetensors":  # which is run by PyTorch, too
         print(_latency_table(_run_torch(model), run, form, predictor.size, threads))
-
-
-def _films(number: int, size: int) -> np.ndarray:
-    """Soft shapes that no one has seen, uint8 (number, 1, size, size): the same every time."""
-    coarse = np.random.default_rng(0).integers(256, size=(number, 8, 8), dtype=np.uint8)
-    return np.stack([cv2.resize(film, (size, size), interpolation=cv2.INTER_CUBIC) for film in coarse])[:, None]
 
 
 def _metadata(predictor: Predictor, form: str) -> dict[str, str]:
@@ -154,7 +150,7 @@ def _latency_table(torch_run: Run, other_run: Run, form: str, size: int, threads
     other = {"onnx": "onnxruntime", "torchscript": "TorchScript"}[form]
     lines = [f"{f'CPU, {threads} threads':16}{'PyTorch':>14}{other:>14}{'faster':>9}"]
     for batch in BATCHES:
-        films = _films(batch, size)
+        films = soft_shapes(batch, size)[:, None]
         runs = (torch_run, other_run)
         seconds: list[tuple[float, ...]] = []
         ends = time.perf_counter() + SECONDS

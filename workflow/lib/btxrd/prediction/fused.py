@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import torch
 
 from btxrd.training.trained import Trained
@@ -11,6 +13,12 @@ Forward = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # as Trai
 
 TOLERANCE = 1e-4  # of logits; rounding alone makes 1e-8
 WARM_UP = 2  # passes in which torch looks at the network and then fuses it
+
+
+def soft_shapes(number: int, size: int) -> np.ndarray:
+    """Something to try a network on, uint8 (number, size, size): the same every time, soft as films are."""
+    coarse = np.random.default_rng(0).integers(256, size=(number, 8, 8), dtype=np.uint8)
+    return np.stack([cv2.resize(film, (size, size), interpolation=cv2.INTER_CUBIC) for film in coarse])
 
 
 class _Pass(torch.nn.Module):
@@ -34,7 +42,7 @@ def fuse(trained: Trained, batch: int, size: int) -> Forward:
     It takes a second to make, which pays from a hundred films on. A network that comes out saying something else
     stays as it is.
     """
-    films = torch.randint(256, (batch, 1, size, size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    films = torch.from_numpy(soft_shapes(batch, size)[:, None])
     trained.model.requires_grad_(False)
     expected, _ = trained.logits_and_features(films)
     with warnings.catch_warnings():

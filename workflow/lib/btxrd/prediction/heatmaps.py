@@ -59,6 +59,7 @@ class HeatMaps:
 
     def __init__(self, predictor: Predictor, folder: Path, paths: Sequence[Path]):
         self._explainer, self._lock = Explainer(predictor), Lock()
+        paths = list(dict.fromkeys(paths))  # one that was named twice is one film
         self._pictures = dict(zip(paths, _names(folder, paths), strict=True))
 
     def __call__(self, path: Path, film: ReadFilm, prediction: Prediction) -> None:

@@ -107,9 +107,11 @@ def _looks_like_film(path: Path) -> bool:
     """By its ending; without one, as archives of DICOM have it, by its first bytes."""
     if path.suffix:
         return path.suffix.lower() in ENDINGS
+    if path.name == "DICOMDIR" or not path.is_file():  # reading a pipe could wait for ever
+        return False
     try:
         with path.open("rb") as file:
-            return path.name != "DICOMDIR" and is_dicom(file.read(132))
+            return is_dicom(file.read(132))
     except OSError:
         return False
 
@@ -130,20 +132,22 @@ def _rows(predictor: Predictor, files: Sequence[Named], draw: Draw | None, threa
     size = BATCH.get(predictor.trained.device.type, BATCH_OF_GPU)
     cv2.setNumThreads(1)
     pool = partial(ThreadPoolExecutor, threads, initializer=partial(torch.set_num_threads, 1))
-    pending: deque[Future[list[Row]]] = deque()
+    reading: deque[Future] = deque()
+    judging: deque[Future[list[Row]]] = deque()
     with pool() as readers, pool() as judges:
         try:
             ready = judges.submit(predictor.hurry, size) if len(files) > FEW else judges.submit(int)
             for start in range(0, len(files), size):
-                batch = readers.submit(_read, predictor, files[start : start + size])
-                pending.append(judges.submit(_judge, predictor, draw, ready, batch))
-                if len(pending) > AHEAD:
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
+                reading.append(readers.submit(_read, predictor, files[start : start + size]))
+                judging.append(judges.submit(_judge, predictor, draw, ready, reading[-1]))
+                if len(judging) > AHEAD:
+                    reading.popleft()
+                    yield from judging.popleft().result()
+            while judging:
+                yield from judging.popleft().result()
         finally:
-            for rows in pending:  # where someone stopped it
-                rows.cancel()
+            for future in (*judging, *reading):  # where someone stopped it
+                future.cancel()
 
 
 def _read(predictor: Predictor, files: Sequence[Named]) -> list[tuple[Path, ReadFilm | None, str]]:
