@@ -94,7 +94,7 @@ rule table:
         runtime=20,
     params:
         call=call,
-        code=code("data/table.py"),
+        code=code("data/table.py", "data/decoding.py"),
         settings=settings("data.expected_counts"),
     shell:
         btxrd("table --threads {threads}")

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 # A JPEG can be decoded at a fraction of its size, which skips most of the work. What comes out must still be so many
 # times the wanted size, so that the averaging that follows decides the pixels: a film is 0.1 to 0.4 gray levels off.
@@ -28,6 +29,14 @@ def placement(height: int, width: int, size: int, resize: str) -> Placement:
     scale = size / max(height, width)
     height, width = max(1, round(height * scale)), max(1, round(width * scale))
     return Placement((size - height) // 2, (size - width) // 2, height, width)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of a JPEG as OpenCV turns it: by its EXIF, and by nothing else that Pillow would heed."""
+    exif = Image.Exif()
+    exif.load(image.info.get("exif"))
+    turned = exif.get(0x0112, 1) >= 5
+    return image.size if turned else image.size[::-1]
 
 
 def decode(content: bytes, height: int, width: int, size: int, resize: str) -> np.ndarray | None:

@@ -7,6 +7,7 @@ says of a damaged element could quote it, so its own words go nowhere.
 import io
 import logging
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ import cv2
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, get_decoder, pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from btxrd.errors import UserError
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+warnings.filterwarnings("ignore", module="pydicom")
 
 ELEMENTS = (
     "Modality", "PresentationIntentType",
@@ -47,6 +50,9 @@ def open_dicom(content: bytes) -> pydicom.Dataset:
     try:
         dataset = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=list(ELEMENTS))
         height, width = size_of_dicom(dataset)
+        if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble and head
+            is_implicit, _ = dataset.original_encoding
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
     except Exception:  # a damaged file can raise almost anything, and the words may quote what it holds
         raise UserError("a damaged DICOM file") from None
     if "PixelData" not in dataset or not height or not width:
@@ -60,20 +66,20 @@ def film_of_dicom(dataset: pydicom.Dataset) -> tuple[np.ndarray, list[str]]:
     Stored values go through rescale and window (or their tables), without a window through the range that they have;
     MONOCHROME1 is inverted, padding is black. Raises UserError for pixels that can't be had.
     """
-    _check_codec(dataset)
     try:
+        _check_codec(dataset)
         pixels = pixel_array(dataset, index=0)
         interpretation = str(dataset.get("PhotometricInterpretation", ""))
         film = _gray(pixels, dataset) if interpretation in GRAY else _gray_of_color(pixels, dataset, interpretation)
+        return film, _warnings(dataset, interpretation)
     except UserError:
         raise
     except Exception:  # as above
         raise UserError("its image is damaged or cut off") from None
-    return film, _warnings(dataset, interpretation)
 
 
 def _check_codec(dataset: pydicom.Dataset) -> None:
-    syntax = dataset.file_meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian)
+    syntax = dataset.file_meta.TransferSyntaxUID
     try:
         there = get_decoder(syntax).is_available
     except NotImplementedError:
@@ -91,7 +97,8 @@ def _gray(pixels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     brightness, low, high = _brightness(levels, _shown_values(pixels, dataset), dataset)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         brightness, low, high = -brightness, -high, -low
-    table = (255 * (brightness - low) / max(high - low, 1e-9)).clip(0, 255).round().astype(np.uint8)
+    span = high - low or 1.0  # below 0 where the rescale turns light and dark
+    table = (255 * (brightness - low) / span).clip(0, 255).round().astype(np.uint8)
     padding = _padding(dataset)
     if padding is not None and least <= padding <= most:
         table[padding - least] = 0
@@ -128,7 +135,9 @@ def _padding(dataset: pydicom.Dataset) -> int | None:
 
 
 def _has_window(dataset: pydicom.Dataset) -> bool:
-    return dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None
+    """Whether there is one that can be used: some files have an empty one, or one without width."""
+    center, width = (np.ravel(dataset.get(name))[0] for name in ("WindowCenter", "WindowWidth"))
+    return center is not None and width is not None and float(width) >= 1
 
 
 def _gray_of_color(pixels: np.ndarray, dataset: pydicom.Dataset, interpretation: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from btxrd.data.decoding import JPEG, decode, fit, is_blank
+from btxrd.data.decoding import JPEG, decode, fit, is_blank, upright_size
 from btxrd.errors import UserError
 
 FORMATS = {JPEG: "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
@@ -80,7 +80,7 @@ def _read_image(content: bytes, kind: str, size: int, resize: str) -> ReadFilm:
         with Image.open(io.BytesIO(content)) as image:
             _check_size(image.height, image.width)
             if kind == "JPEG":
-                height, width = _upright_size(image)
+                height, width = upright_size(image)
                 if END_OF_JPEG not in content[-TAIL:]:
                     image.load()  # which fails where the file is cut off; OpenCV would go on with what there is
                 square = decode(content, height, width, size, resize)
@@ -97,12 +97,6 @@ def _read_image(content: bytes, kind: str, size: int, resize: str) -> ReadFilm:
     if square is None:
         raise UserError(f"a damaged {kind}")
     return _seen(square, height, width, told)
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width of a JPEG as its EXIF turns it."""
-    turned = image.getexif().get(0x0112, 1) >= 5
-    return image.size if turned else image.size[::-1]
 
 
 def _check_size(height: int, width: int) -> None:

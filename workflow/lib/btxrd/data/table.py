@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from btxrd import CLASSES
 from btxrd.data.archive import IMAGE_ENDINGS, IMAGES, TABLE
+from btxrd.data.decoding import upright_size
 from btxrd.errors import UserError, raise_all
 from btxrd.files import written_whole
 from btxrd.progress import parallel_map
@@ -218,14 +219,13 @@ def examine_film(path: Path) -> dict[str, Any]:
         return {"problem": f"{path}: image can't be read ({error.strerror})"}
     try:
         with Image.open(io.BytesIO(content)) as film:
-            mode, orientation, size = film.mode, film.getexif().get(0x0112, 1), film.size
+            mode, (height, width) = film.mode, upright_size(film)
             film.draft("L", (HASH_SIDE, HASH_SIDE))
             phash = str(imagehash.phash(ImageOps.exif_transpose(film)))
     except Exception as error:  # a broken film can raise almost anything
         return {"problem": f"{path}: unreadable image ({error})"}
     if mode not in MODES:
         return {"problem": f"{path}: colour mode {mode}; films must be 8-bit gray (L) or RGB"}
-    width, height = size if orientation < 5 else size[::-1]
     sha256 = hashlib.sha256(content).hexdigest()
     names = ("file", "width", "height", "mode", "bytes", "sha256", "phash")
     return dict(zip(names, (path.name, width, height, mode, len(content), sha256, phash), strict=True))
