@@ -8,8 +8,6 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -85,7 +83,8 @@ def _check_codec(dataset: pydicom.Dataset) -> None:
     except NotImplementedError:
         there = False
     if not there:
-        raise UserError(f"compressed in a way for which no codec is here ({syntax.name})")
+        name = syntax.name if syntax.is_valid else "an unknown one"
+        raise UserError(f"compressed in a way for which no codec is here ({name})")
 
 
 def _gray(pixels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
@@ -152,7 +151,7 @@ def _warnings(dataset: pydicom.Dataset, interpretation: str) -> list[str]:
     modality, frames = str(dataset.get("Modality") or ""), int(dataset.get("NumberOfFrames") or 1)
     in_gray = interpretation in GRAY
     windowed = bool(_has_window(dataset) or dataset.get("VOILUTSequence"))
-    told: dict[str, Callable[[], bool] | Any] = {
+    told = {
         f"no radiograph: its modality is {modality if MODALITY.fullmatch(modality) else 'another'}": modality
         not in RADIOGRAPHS,
         "in colour": not in_gray,
