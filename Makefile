@@ -59,8 +59,8 @@ serve: .venv/extras ## a page on this machine into which films can be dropped (C
 	.venv/bin/python -m pip install --target $@ --upgrade --require-hashes -r envs/kubernetes.txt
 	@touch $@
 
-test: .venv/kubernetes .venv/extras ## the tests, about 6 minutes on 2 cores
-	.venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/workflow tests/faults
+test: .venv/kubernetes .venv/extras ## the tests, about 8 minutes on 2 cores
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/workflow tests/faults tests/unit
 
 faults: .venv/kubernetes ## kill and harm trainings in every way, and a table of what came of it: about 6 minutes on 2 cores
 	.venv/bin/pytest tests/faults tests/workflow/test_kubernetes.py

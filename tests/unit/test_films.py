@@ -27,6 +27,7 @@ SIZE = 128  # of the squares; DICOM films have it themselves, so that each pixel
 NOISE = np.random.default_rng(0).normal(128, 900, (300, 200))
 GRAY = cv2.GaussianBlur(NOISE, (0, 0), 6).clip(0, 255).astype(np.uint8)
 RAMP = (np.arange(SIZE**2) // 4).astype(np.uint16).reshape(SIZE, SIZE)  # each value of 12 bits
+WIDE = (100 * GRAY + 500.0).astype(np.uint16)
 RANGE = "its darkest value is taken as black, its brightest as white"
 NO_WINDOW, NO_WINDOW_IN_IMAGE = f"without a window: {RANGE}", f"more than 8 bits without a window: {RANGE}"
 MIDDLE = {"WindowCenter": 2048, "WindowWidth": 2000}
@@ -61,14 +62,6 @@ def dicom(pixels=RAMP, bits=12, syntax=ExplicitVRLittleEndian, with_meta=True, *
         film.file_meta.FileMetaInformationGroupLength, film.file_meta.TransferSyntaxUID = 0, syntax
     pydicom.dcmwrite(buffer, film, implicit_vr=implicit, little_endian=True, force_encoding=True)
     return buffer.getvalue()
-
-
-def table(first, values, vr="US"):
-    """The sequence of a table of gray values."""
-    item = Dataset()
-    item.add_new("LUTDescriptor", vr, [len(values), first, 16])
-    item.add_new("LUTData", "US", values.tolist())
-    return [item]
 
 
 def linear(values, center, width):
@@ -116,9 +109,6 @@ def test_orientation_that_opencv_does_not_know_bends_no_film():
     assert np.array_equal(seen(image(GRAY, "JPEG", xmp=xmp)).square, seen(image(GRAY, "JPEG")).square)
 
 
-WIDE = (100 * GRAY + 500.0).astype(np.uint16)
-
-
 @pytest.mark.parametrize(
     ("pixels", "kind", "options"),
     [
@@ -138,8 +128,6 @@ def test_more_than_8_bits_go_through_their_range(pixels, kind, options):
 
 
 PHOTO = np.stack([GRAY, GRAY[::-1], GRAY[:, ::-1]], axis=-1)
-
-
 FRAMES = {"pixels": np.stack([RAMP, RAMP[::-1]]), "Rows": SIZE, "Columns": SIZE, "NumberOfFrames": 2}
 COLORED = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
 ODD = {
@@ -190,11 +178,11 @@ def test_films_whose_bone_is_stored_dark_are_inverted(window):
 def test_tables_of_gray_values_are_looked_up(pixels, vr, syntax):
     curve = (np.linspace(0, 1, 4096) ** 2 * 65535).astype(np.uint16)
     expected = (curve[RAMP] / 257).round()
-    lut = table(int(pixels.min()), curve, vr)
-    for elements in (
-        {"VOILUTSequence": lut},
-        {"ModalityLUTSequence": lut, "WindowCenter": 32768, "WindowWidth": 65536},
-    ):
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", vr, [len(curve), int(pixels.min()), 16])
+    lut.add_new("LUTData", "US", curve.tolist())
+    rescaled = {"ModalityLUTSequence": [lut], "WindowCenter": 32768, "WindowWidth": 65536}
+    for elements in ({"VOILUTSequence": [lut]}, rescaled):
         found = seen(dicom(pixels, syntax=syntax, **elements))
         assert np.abs(found.square - expected).max() <= 1
         assert found.warnings == []
@@ -361,10 +349,10 @@ def test_what_is_no_film_is_refused_in_a_sentence(content, reason):
     ("make", "reason"),
     [
         (Path.mkdir, "no file"),
-        (os.mkfifo, "no file"),
+        (lambda path: path.symlink_to("/dev/null"), "no file"),  # as a pipe, but it would end
         (lambda path: path.symlink_to(path), "too many levels of symbolic links"),
         (lambda path: None, "no such file or directory"),
-        (lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 10**9), "1,000 MB: no film has more than"),
+        (lambda path: path.touch() or os.truncate(path, 10**9), "1,000 MB: no film has more than"),
     ],
 )
 def test_what_is_no_file_is_refused_without_being_read(make, reason):
