@@ -212,6 +212,27 @@ def test_padding_is_black_and_no_part_of_the_range(kind, dtype, padding, syntax)
     assert np.array_equal(found[64:], 255 - expected if kind == "MONOCHROME1" else expected)
 
 
+def test_padding_may_be_a_range():
+    pixels = RAMP + 1000
+    pixels[:64] = np.arange(64)[:, None]
+    found = seen(dicom(pixels, 16, PixelPaddingValue=0, PixelPaddingRangeLimit=100)).square
+    assert (found[:64] == 0).all()
+    assert np.array_equal(found[64:], through_range(pixels[64:].astype(float)))
+
+
+def test_numbers_that_are_none_do_not_hide_a_film():
+    pixels = np.float32(WIDE)
+    pixels[0, :2] = np.inf, np.nan
+    expected = seen(image(np.float32(WIDE), "TIFF")).square
+    assert np.abs(seen(image(pixels, "TIFF")).square.astype(int) - expected).mean() < 1
+
+
+def test_large_form_of_tiff_is_one_too():
+    content = image(GRAY, "TIFF", big_tiff=True)
+    assert content.startswith(b"II+")
+    assert np.array_equal(seen(content).square, seen(image(GRAY, "TIFF")).square)
+
+
 def compressed(name):
     """The bytes of a DICOM film in a transfer syntax, as GDCM names it."""
     Path("plain.dcm").write_bytes(dicom(**MIDDLE))

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from time import sleep
@@ -43,7 +45,7 @@ def evaluated(phantoms, tmp_path_factory):
     torch.manual_seed(0)
     model, cache = create_model("mobilenetv3_small_050"), open_cache(phantoms / "resources/cache/gray_64_pad.json")
     films = torch.from_numpy(np.stack([cache.film(row) for row in range(len(cache))])).unsqueeze(1)
-    update_bn([films, torch.randint_like(films, 256)], model)  # noise, too: a fused form is tried on it
+    update_bn([films], model)
     with torch.no_grad():
         head, logits = model.backbone.get_classifier(), model.eval()(films)
         head.weight /= 10 * logits.std(dim=0)[:, None]
@@ -251,6 +253,28 @@ def test_any_name_will_do(judged, films, name, spelled):
     status, rows, _ = judged("films", "--heatmaps", "heat", "--log", "log.txt")
     assert (status, rows[0]["file"]) == (0, f"films/{spelled}")
     assert [os.fsencode(path.stem) for path in Path("heat").iterdir()] == [name[:-5]]
+
+
+def test_name_that_is_too_long_is_a_row_as_any_other(judged, films):
+    status, rows, _ = judged(f"{300 * 'a'}.jpg", films[0])
+    assert (status, rows[0]["error"]) == (3, "file name too long")
+    assert rows[1]["predicted"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--device", "gpu"), ("--threads", "0")])
+def test_option_out_of_range_is_told_before_anything_is_read(option, value, capfd):
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "--checkpoint", "absent.pt", "absent.jpg", option, value])
+    assert ended.value.code == 2
+    assert f"argument {option}: {value} must be" in capfd.readouterr().err
+
+
+def test_reader_who_has_seen_enough_is_no_error(evaluated, films):
+    command = [sys.executable, "-m", "btxrd", "predict", "--checkpoint", evaluated / "checkpoints/best_stratified.pt"]
+    process = subprocess.Popen([*command, *films[:60]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert "ipe" not in process.stderr.read()
+    assert process.wait() == 141
 
 
 def test_heat_maps_are_a_picture_each_and_change_no_prediction(judged, films):

@@ -3,6 +3,9 @@
 import argparse
 import logging
 import os
+import re
+import signal
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -280,6 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         log.error("btxrd %s: %s", options.command, error)
         return 1
+    except BrokenPipeError:  # whoever read what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         log.error("btxrd %s: %s: %s.", options.command, error.filename or "a file", error.strerror or error)
         return 1
@@ -341,7 +347,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_command(commands: Any, command: Callable) -> argparse.ArgumentParser:
     about = command.__doc__
     sub = commands.add_parser(command.__name__, help=about, description=about)
-    sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use (default: all of them)")
+    sub.add_argument(
+        "--threads", type=_positive, default=os.cpu_count() or 1, help="cores to use (default: all of them)"
+    )
     sub.add_argument("--log", type=_absolute, metavar="FILE", help="write the log lines to this file, too")
     return sub
 
@@ -350,7 +358,7 @@ def _add_options_of_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders with all below them")
     parser.add_argument("--out", type=Path, metavar="FILE", help="predictions as .csv or .json (default: printed)")
     parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="draw where the network looks on each film")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+    parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, mps, cuda, cuda:1 … (default: auto)")
 
 
 def _add_options_of_export(parser: argparse.ArgumentParser) -> None:
@@ -361,6 +369,18 @@ def _add_options_of_export(parser: argparse.ArgumentParser) -> None:
 def _add_options_of_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8501, help="default: 8501")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text} must be auto, cpu, mps, cuda or cuda:<number>")
+    return text
 
 
 def _absolute(path: str) -> Path:

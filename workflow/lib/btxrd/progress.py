@@ -29,7 +29,7 @@ def set_up_logging(log_file: str | Path | None, leads: bool = True) -> None:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         if leads:
             Path(log_file).write_bytes(b"")
-        log.addHandler(logging.FileHandler(log_file, mode="a", encoding="utf-8"))
+        log.addHandler(logging.FileHandler(log_file, mode="a", encoding="utf-8", errors="backslashreplace"))
 
 
 def log_to_file_only(message: str) -> None:

@@ -25,6 +25,7 @@ ELEMENTS = (
     "Modality", "PresentationIntentType",
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "ModalityLUTSequence", "RescaleIntercept", "RescaleSlope",
     "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth",
     "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
@@ -98,9 +99,7 @@ def _gray(pixels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
         brightness, low, high = -brightness, -high, -low
     span = high - low or 1.0  # below 0 where the rescale turns light and dark
     table = (255 * (brightness - low) / span).clip(0, 255).round().astype(np.uint8)
-    padding = _padding(dataset)
-    if padding is not None and least <= padding <= most:
-        table[padding - least] = 0
+    table[_is_padding(levels, dataset)] = 0
     return table[pixels.astype(np.int64) - least]
 
 
@@ -123,14 +122,18 @@ def _shown_values(pixels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     """Which stored values occur, without the padding, as places in the table; all if padding is all there is."""
     least = int(pixels.min())
     values = np.flatnonzero(np.bincount((pixels.astype(np.int64) - least).ravel()))
-    padding = _padding(dataset)
-    without = values if padding is None else values[values != padding - least]
+    without = values[~_is_padding(values + least, dataset)]
     return without if len(without) else values
 
 
-def _padding(dataset: pydicom.Dataset) -> int | None:
+def _is_padding(values: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Which stored values only fill the frame: one, or all from it to a limit."""
     value = dataset.get("PixelPaddingValue")
-    return int(value) if isinstance(value, int) else None
+    if not isinstance(value, int):
+        return np.zeros(len(values), bool)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((value, limit if isinstance(limit, int) else value))
+    return (low <= values) & (values <= high)
 
 
 def _has_window(dataset: pydicom.Dataset) -> bool:

@@ -13,8 +13,15 @@ from PIL import Image, ImageOps
 from btxrd.data.decoding import JPEG, decode, fit, is_blank, upright_size
 from btxrd.errors import UserError
 
-FORMATS = {JPEG: "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
-OLD_DICOM = (b"\x02\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x00\0")  # begins without a preamble
+FORMATS = {
+    JPEG: "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+OLD_DICOM = (b"\x02\0\0\0", *(b"\x08\0%c\0" % element for element in (0, 5, 8, 0x12, 0x16)))  # without preamble
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
 MOST_BYTES, MOST_PIXELS, LEAST_SIDE = 256_000_000, 64_000_000, 100
 END_OF_JPEG, TAIL = b"\xff\xd9", 1024  # a whole JPEG has its end marker in so many bytes at its end
@@ -22,7 +29,7 @@ COLORED = 8  # gray levels between the channels, on average; colour films of BTX
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # modes, as Pillow names them
 WHITE_IS_ZERO = {262: 0}  # of a TIFF; Pillow heeds it in 8 bits alone
 
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MOST_PIXELS is the limit here
+warnings.filterwarnings("ignore", module="PIL")  # what matters is checked here, and said in a sentence
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,10 @@ def _gray(image: Image.Image) -> np.ndarray:
     if image.mode in EIGHT_BITS:
         # Pillow can't bring every mode to gray at once.
         return np.asarray(upright.convert("RGB").convert("L") if image.mode in ("P", "PA") else upright.convert("L"))
-    values = np.nan_to_num(np.asarray(upright, np.float32))
-    low, high = float(values.min()), float(values.max())
+    values = np.asarray(upright, np.float32)
+    known = values[np.isfinite(values)]
+    low, high = float(known.min()), float(known.max())
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     gray = 255 * (values - low) / max(high - low, 1e-9)
     white_is_zero = WHITE_IS_ZERO.items() <= dict(getattr(image, "tag_v2", {})).items()
     return (255 - gray if white_is_zero else gray).round().astype(np.uint8)

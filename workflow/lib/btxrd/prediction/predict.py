@@ -77,7 +77,7 @@ def find_films(named: Sequence[Path]) -> list[Named]:
     """The files that were named, and the films in the folders that were, in order; a folder without any is told."""
     found: list[Named] = []
     for path in named:
-        if path.is_dir():
+        if _is_folder(path):
             films = sorted(_films_in(path, set()))
             found += films or [(path, "a folder without JPEG, PNG, TIFF or DICOM files")]
         else:
@@ -92,15 +92,23 @@ def _films_in(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Named]:
         return
     seen.add((facts.st_dev, facts.st_ino))
     try:
-        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         yield folder, (error.strerror or "can't be read").lower()
         return
     for path in paths:
-        if path.is_dir():
+        if _is_folder(path):
             yield from _films_in(path, seen)
         elif _looks_like_film(path):
             yield path, ""
+
+
+def _is_folder(path: Path) -> bool:
+    """False also where that can't be known, as of a name that is too long; reading it then says why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _looks_like_film(path: Path) -> bool:
