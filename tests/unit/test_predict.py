@@ -240,7 +240,7 @@ def test_every_file_gets_a_row_and_the_exit_status_says_whether_one_failed(judge
     assert f"1 film: 1 {rows[1]['predicted']}; 3 files could not be read → out.json" in said
     status, rows, said = judged("text.png", "empty")
     assert (status, len(rows)) == (1, 2)
-    assert "btxrd predict: none of 2 files could be read." in said
+    assert "btxrd predict: none of 2 files could be read; each row says why." in said
 
 
 @pytest.mark.parametrize(

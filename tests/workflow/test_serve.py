@@ -233,6 +233,9 @@ def test_model_card_is_there_and_stays_within_its_frame(page, network):
     for part in page.locator("[data-testid=stExpander] :is(table, p, h1)").all():
         box = part.bounding_box()
         assert frame["x"] <= box["x"] < box["x"] + box["width"] <= frame["x"] + frame["width"]
+    table = page.locator("[data-testid=stExpander] table")
+    fits = "table => table.scrollWidth <= table.clientWidth || getComputedStyle(table).overflowX === 'auto'"
+    assert table.evaluate(fits)
 
 
 def test_too_many_and_too_large_files_are_refused_in_words(page, network, tmp_path):

@@ -189,7 +189,9 @@ def _conclude(counts: Counter, failed: int, out: Path | None) -> int:
     """Sum up on stderr; the exit status."""
     read = [f"{counts[name]:,} {name}" for name in CLASSES if counts[name]]
     if not read:
-        raise UserError(f"none of {counted(failed, 'file')} could be read.")
+        raise UserError(
+            f"{'no film' if failed == 1 else f'none of {failed:,} files'} could be read; each row says why."
+        )
     log.info(
         "%s: %s%s%s",
         counted(counts.total(), "film"),
